@@ -1,0 +1,1 @@
+"""The HTTP API: FastAPI routes that read a request, call the domain and write the answer."""

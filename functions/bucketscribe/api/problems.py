@@ -1,0 +1,122 @@
+"""Problems on the wire: RFC 9457 documents for everything that can go wrong, and their part of OpenAPI."""
+
+from collections import defaultdict
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..bucket import StorageError
+from ..errors import PROBLEMS, Problem
+from ..records import NoRecord
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemDocument(BaseModel):
+    """An RFC 9457 problem. `error` and `message` repeat `detail`, where Uppy looks for it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    error: str
+    message: str
+
+
+def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of a route that can answer with these problems, an example each."""
+    by_status: dict[int, dict[str, Any]] = defaultdict(dict)
+    for code in (*codes, "invalid_request", "storage_unavailable"):
+        status, title = PROBLEMS[code]
+        by_status[status][code] = {"summary": title, "value": Problem(code, f"{title}.").document()}
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    return {
+        status: {
+            "description": ", ".join(f"`{code}`" for code in examples),
+            "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+        }
+        for status, examples in sorted(by_status.items())
+    }
+
+
+def answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The response that tells a problem."""
+    return JSONResponse(problem.document(), problem.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Turn every exception a route can raise into a problem."""
+
+    @app.exception_handler(Problem)
+    async def told(request: Request, problem: Problem) -> JSONResponse:
+        return answer(problem)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [
+            {"where": ".".join(str(step) for step in fault["loc"]), "what": fault["msg"]}
+            for fault in error.errors()
+        ]
+        detail = "; ".join(f"{fault['where']}: {fault['what']}" for fault in faults)
+        return answer(Problem("invalid_request", detail, {"faults": faults}))
+
+    @app.exception_handler(NoRecord)
+    async def gone(request: Request, error: NoRecord) -> JSONResponse:
+        return answer(Problem("no_such_transcription", "There is no such transcription any more."))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 405:
+            methods = (error.headers or {}).get("Allow", "another method")
+            problem = Problem("method_not_allowed", f"{request.url.path} takes {methods}.")
+            return answer(problem, dict(error.headers or {}))
+        return answer(Problem("no_such_route", f"There is nothing at {request.url.path}; see /docs."))
+
+    async def storage(request: Request, error: Exception) -> JSONResponse:
+        log.error("storage unavailable", code="storage_unavailable", reason=str(error))
+        detail = "The object store does not answer as it should. Nothing is lost; try again in a moment."
+        return answer(Problem("storage_unavailable", detail), {"Retry-After": "5"})
+
+    for kind in StorageError:
+        app.add_exception_handler(kind, storage)
+
+
+class RequestLog:
+    """ASGI middleware: one log line a request, and a problem instead of a bare 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception:
+            log.exception("request failed", code="internal", method=scope["method"], path=scope["path"])
+            if status:
+                raise
+            detail = "Something went wrong on our side, and stands in the log. Nothing is lost; try again."
+            await answer(Problem("internal", detail))(scope, receive, watched)
+        if not scope["path"].startswith("/health"):
+            log.info("request", method=scope["method"], path=scope["path"], status=status)

@@ -1,0 +1,269 @@
+"""The transcription routes: list, read, follow, download, cancel, retry, delete."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import RedirectResponse, StreamingResponse
+from pydantic import BaseModel, Field
+
+from ..errors import Problem
+from ..options import Options
+from ..records import FINAL, Failure, Progress, Record, State, Stored, Warning
+from ..service import Service
+from ..transcript import FORMATS
+from .context import TheOwner, TheService
+from .problems import problems
+
+router = APIRouter(prefix="/transcriptions", tags=["transcriptions"])
+
+POLL_SECONDS = 0.5
+KEEP_ALIVE_SECONDS = 15.0
+
+Id = Annotated[
+    str,
+    Path(description="The transcription's id.", examples=["019aa5b2-7c1e-7d3a-9f00-0242ac120002"]),
+]
+Format = Literal["json", "srt", "vtt", "txt", "tsv", "ass"]
+
+
+class Transcription(BaseModel):
+    """A transcription as its owner sees it."""
+
+    id: str
+    state: State
+    progress: Progress | None = Field(description="Stage of the work and percent of it, while it is running.")
+    name: str = Field(description="The file's name, as it was uploaded.")
+    type: str
+    size: int | None = Field(description="Bytes; null until it is known.")
+    key: str
+    created: datetime
+    updated: datetime
+    options: Options
+    run: int
+    attempts: int
+    language: str | None
+    duration: float | None = Field(description="Length of the recording in seconds.")
+    warnings: list[Warning]
+    error: Failure | None
+    timings: dict[str, float] | None = Field(description="Seconds by stage.")
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """The public view of a record."""
+        return cls(
+            id=record.id,
+            state=record.state,
+            progress=record.progress,
+            name=record.name,
+            type=record.content_type,
+            size=record.size,
+            key=record.key,
+            created=record.created,
+            updated=record.updated,
+            options=record.options,
+            run=record.run,
+            attempts=record.attempts,
+            language=record.language,
+            duration=record.duration,
+            warnings=list(record.warnings),
+            error=record.error,
+            timings=record.timings,
+        )
+
+
+class TranscriptionPage(BaseModel):
+    """Transcriptions, newest first. A page may be short; there is more as long as `cursor` is not null."""
+
+    transcriptions: list[Transcription]
+    cursor: str | None
+
+
+@router.get("", summary="List transcriptions, newest first", responses=problems("invalid_cursor"))
+def list_transcriptions(
+    service: TheService,
+    owner: TheOwner,
+    state: Annotated[State | None, Query(description="Only those in this state.")] = None,
+    cursor: Annotated[str | None, Query(description="The last page's `cursor`.", max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> TranscriptionPage:
+    records, following = service.transcriptions.page(owner, state, cursor, limit)
+    return TranscriptionPage(
+        transcriptions=[Transcription.of(record) for record in records], cursor=following
+    )
+
+
+@router.get(
+    "/{id}",
+    summary="Read a transcription",
+    responses=problems("no_such_transcription") | {304: {"description": "It has not changed."}},
+)
+def read(
+    id: Id,
+    response: Response,
+    service: TheService,
+    owner: TheOwner,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Transcription:
+    record = _read(service, owner, id).record
+    etag = f'"{record.version}-{record.write}"'
+    if if_none_match is not None and etag in if_none_match:
+        return Response(status_code=304, headers={"ETag": etag})  # type: ignore[return-value]
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = "private, no-cache"
+    return Transcription.of(record)
+
+
+@router.get(
+    "/{id}/events",
+    summary="Follow a transcription by server-sent events",
+    description="An event `transcription` at every change, its data a transcription and its id the version. "
+    "The stream ends with a final state, or after `wait` seconds; a client goes on with `Last-Event-ID`.",
+    response_class=StreamingResponse,
+    responses=problems("no_such_transcription")
+    | {
+        200: {
+            "content": {
+                "text/event-stream": {
+                    "schema": {"type": "string"},
+                    "example": 'id: 7\nevent: transcription\ndata: {"id": "019a…", "state": "running"}\n\n',
+                }
+            },
+        }
+    },
+)
+async def events(
+    id: Id,
+    service: TheService,
+    owner: TheOwner,
+    wait: Annotated[float, Query(ge=0, le=3600, description="Seconds to follow it at most.")] = 300,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> StreamingResponse:
+    first = await run_in_threadpool(_read, service, owner, id)
+    seen = int(last_event_id) if last_event_id and last_event_id.isdigit() else -1
+    stream = _changes(service, owner, first, seen, time.monotonic() + wait)
+    return StreamingResponse(
+        stream,
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _changes(
+    service: Service, owner: str, stored: Stored, seen: int, until: float
+) -> AsyncIterator[str]:
+    quiet_since = time.monotonic()
+    while True:
+        record = stored.record
+        if record.version > seen:
+            seen, quiet_since = record.version, time.monotonic()
+            data = Transcription.of(record).model_dump_json()
+            yield f"id: {record.version}\nevent: transcription\ndata: {data}\n\n"
+        elif time.monotonic() - quiet_since > KEEP_ALIVE_SECONDS:
+            quiet_since = time.monotonic()
+            yield ": still here\n\n"
+        if record.state in FINAL or time.monotonic() >= until:
+            return
+        await asyncio.sleep(POLL_SECONDS)
+        try:
+            stored = await run_in_threadpool(_read, service, owner, record.id)
+        except Problem:
+            return
+
+
+@router.get(
+    "/{id}/transcript.{format}",
+    summary="Download the transcript",
+    status_code=307,
+    response_class=RedirectResponse,
+    responses=problems("no_such_transcription", "not_ready")
+    | {307: {"description": "A presigned URL of the file in the bucket."}},
+)
+def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> RedirectResponse:
+    record = service.transcriptions.get(owner, id).record
+    if record.state is not State.COMPLETED:
+        raise _not_ready(record)
+    url = service.presigner.get(
+        f"{record.results_prefix}transcript.{format}",
+        expires_seconds=service.settings.url_expires_seconds,
+        now=datetime.now(UTC),
+        filename=f"{record.name.rpartition('.')[0] or record.name}.{format}",
+        content_type=FORMATS[format],
+    )
+    return RedirectResponse(url, 307)
+
+
+@router.get(
+    "/{id}/media",
+    summary="Play the recording",
+    status_code=307,
+    response_class=RedirectResponse,
+    responses=problems("no_such_transcription", "not_ready", "recording_changed")
+    | {307: {"description": "A presigned URL of the recording in the bucket."}},
+)
+def media(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
+    record = service.transcriptions.get(owner, id).record
+    found = service.bucket.find(record.key) if record.etag is not None else None
+    if found is None:
+        raise _not_ready(record)
+    if found.etag != record.etag:
+        raise Problem("recording_changed", "The recording is not the accepted one; upload it again.")
+    url = service.presigner.get(
+        record.key,
+        expires_seconds=service.settings.url_expires_seconds,
+        now=datetime.now(UTC),
+        filename=record.name,
+        content_type=record.content_type,
+        disposition="inline",
+    )
+    return RedirectResponse(url, 307)
+
+
+@router.post(
+    "/{id}/cancel",
+    summary="Cancel a transcription",
+    description="The recording of a queued or running one is kept; an upload is given up.",
+    responses=problems("no_such_transcription", "not_possible", "busy"),
+)
+def cancel(id: Id, service: TheService, owner: TheOwner) -> Transcription:
+    return Transcription.of(service.transcriptions.cancel(owner, id).record)
+
+
+@router.post(
+    "/{id}/retry",
+    summary="Transcribe again what failed or was canceled",
+    responses=problems("no_such_transcription", "not_possible", "recording_changed", "busy"),
+)
+def retry(id: Id, service: TheService, owner: TheOwner) -> Transcription:
+    return Transcription.of(service.transcriptions.retry(owner, id).record)
+
+
+@router.delete(
+    "/{id}",
+    summary="Delete a transcription and all that belongs to it",
+    status_code=202,
+    responses=problems("no_such_transcription", "busy"),
+)
+def delete(id: Id, service: TheService, owner: TheOwner) -> dict[str, Any]:
+    service.transcriptions.delete(owner, id)
+    return {}
+
+
+def _read(service: Service, owner: str, id: str) -> Stored:
+    stored = service.transcriptions.get(owner, id)
+    if stored.record.state is State.UPLOADING and stored.record.form_ends is not None:
+        # Nobody tells us that a form was used: whoever asks finds out.
+        return service.uploads.finish(owner, id)
+    return stored
+
+
+def _not_ready(record: Record) -> Problem:
+    if record.state in FINAL:
+        detail = f"There is nothing to download: the transcription is {record.state}."
+    else:
+        detail = f"The transcription is still {record.state}; follow /transcriptions/{record.id}/events."
+    return Problem("not_ready", detail, {"state": record.state})

@@ -1,0 +1,285 @@
+"""The upload routes: the wire contract of Uppy's Companion for S3, so that `@uppy/aws-s3` works unchanged.
+
+Source of the format: `@uppy/companion`'s S3 routes and `@uppy/aws-s3`'s requests. What is ours beyond it is
+added to answers, never changed in them.
+"""
+
+import asyncio
+import re
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import Problem
+from ..records import Part, Record, State
+from ..uploads import MAX_PARTS
+from .context import TheOwner, TheService
+from .problems import problems
+
+log = structlog.get_logger()
+
+router = APIRouter(prefix="/s3", tags=["uploads"])
+
+COMPLETE_WAIT_SECONDS = 20.0
+"""An HTTP API cuts its callers off after 30 s; a very large upload can take longer to put together."""
+
+_KEY_EXAMPLE = "uploads/local/019aa5b2-7c1e-7d3a-9f00-0242ac120002/talk.mp3"
+_background: set[asyncio.Task[Record]] = set()
+
+UploadId = Annotated[str, Path(description="The `uploadId` that beginning the upload gave.", max_length=2048)]
+Key = Annotated[
+    str,
+    Query(description="The `key` that beginning the upload gave.", max_length=1024, examples=[_KEY_EXAMPLE]),
+]
+
+
+class BeginRequest(BaseModel):
+    """What is to be uploaded, and how it is to be transcribed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "filename": "talk.mp3",
+                    "type": "audio/mpeg",
+                    "metadata": {"language": "en", "size": 52428800, "partSize": 8388608},
+                }
+            ]
+        }
+    )
+
+    filename: str = Field(min_length=1, max_length=4096)
+    type: str | None = Field(None, max_length=255, description="The file's MIME type, if it is known.")
+    metadata: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Options of the transcription, `name`, `type`, `size` and `partSize` of the file. With "
+        "`size` and `partSize` every part URL is signed for its exact length.",
+    )
+
+
+class BeginAnswer(BaseModel):
+    """An upload that was begun."""
+
+    key: str = Field(examples=[_KEY_EXAMPLE])
+    uploadId: str  # noqa: N815 -- the wire's name
+    bucket: str
+    id: str = Field(description="The transcription's id, for its whole life.")
+    partSize: int = Field(description="Bytes in each part but the last.")  # noqa: N815
+    expires: int = Field(description="Seconds without a finished part after which the upload ends.")
+
+
+class SignAnswer(BaseModel):
+    """Where to PUT one part."""
+
+    url: str
+    expires: int = Field(description="Seconds the URL is good for.")
+
+
+class BatchAnswer(BaseModel):
+    """Where to PUT each part, by its number."""
+
+    presignedUrls: dict[str, str]  # noqa: N815
+    expires: int = Field(description="Seconds the URLs are good for.")
+
+
+class ListedPart(BaseModel):
+    """A part the bucket holds."""
+
+    PartNumber: int
+    Size: int
+    ETag: str
+
+
+class CompletedPart(BaseModel):
+    """A part as its PUT was answered."""
+
+    PartNumber: int = Field(ge=1, le=MAX_PARTS)
+    ETag: str = Field(min_length=1, max_length=256)
+
+
+class CompleteRequest(BaseModel):
+    """All parts, 1…n in order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"parts": [{"PartNumber": 1, "ETag": '"9bb58f26192e4ba00f01e2e7b136bbd8"'}]}]
+        }
+    )
+
+    parts: list[CompletedPart] = Field(max_length=MAX_PARTS)
+
+
+class CompleteAnswer(BaseModel):
+    """An upload that is finished, or, while `state` is `completing`, soon will be."""
+
+    location: str
+    key: str
+    bucket: str
+    id: str
+    state: State
+
+
+class FormAnswer(BaseModel):
+    """A form POST for a small file: send `fields`, then the file as `file`, to `url`."""
+
+    method: str = "POST"
+    url: str
+    fields: dict[str, str]
+    key: str
+    id: str
+    expires: int = Field(description="Seconds the form is good for.")
+
+
+@router.post(
+    "/multipart",
+    summary="Begin an upload",
+    responses=problems("unsupported_media", "too_large", "unknown_option", "invalid_option", "begin_lost"),
+)
+def begin(request: BeginRequest, service: TheService, owner: TheOwner) -> BeginAnswer:
+    begun = service.uploads.begin(owner, request.filename, request.type, request.metadata)
+    return BeginAnswer(
+        key=begun.key,
+        uploadId=begun.upload_id,
+        bucket=service.settings.bucket,
+        id=begun.id,
+        partSize=begun.part_size,
+        expires=service.settings.upload_idle_seconds,
+    )
+
+
+@router.get(
+    "/params",
+    summary="Begin the upload of a small file by one form POST",
+    description="Options go into `metadata[name]=value`. Nothing need be called after the POST: the "
+    "transcription begins when the object is found.",
+    responses=problems("unsupported_media", "too_large", "unknown_option", "invalid_option", "begin_lost"),
+)
+def params(
+    request: Request,
+    service: TheService,
+    owner: TheOwner,
+    filename: Annotated[str, Query(min_length=1, max_length=4096)],
+    type: Annotated[str | None, Query(max_length=255)] = None,
+) -> FormAnswer:
+    metadata = {
+        key[len("metadata[") : -1]: value
+        for key, value in request.query_params.multi_items()
+        if key.startswith("metadata[") and key.endswith("]")
+    }
+    form = service.uploads.begin_form(owner, filename, type, metadata)
+    return FormAnswer(
+        url=form.url,
+        fields=form.fields,
+        key=form.key,
+        id=form.id,
+        expires=service.settings.url_expires_seconds,
+    )
+
+
+@router.get(
+    "/multipart/{upload_id}/batch",
+    summary="Sign many parts",
+    responses=problems("not_yours", "no_such_upload", "invalid_part_number"),
+)
+async def sign_batch(
+    upload_id: UploadId,
+    key: Key,
+    service: TheService,
+    owner: TheOwner,
+    part_numbers: Annotated[
+        str,
+        Query(
+            alias="partNumbers", max_length=65536, description="Numbers and ranges.", examples=["1,2,5-400"]
+        ),
+    ],
+) -> BatchAnswer:
+    urls = service.uploads.sign(owner, key, upload_id, read_numbers(part_numbers))
+    return BatchAnswer(
+        presignedUrls={str(number): url for number, url in urls.items()},
+        expires=service.settings.url_expires_seconds,
+    )
+
+
+@router.get(
+    "/multipart/{upload_id}/{part_number}",
+    summary="Sign a part",
+    responses=problems("not_yours", "no_such_upload", "invalid_part_number"),
+)
+async def sign(
+    upload_id: UploadId, part_number: int, key: Key, service: TheService, owner: TheOwner
+) -> SignAnswer:
+    urls = service.uploads.sign(owner, key, upload_id, [part_number])
+    return SignAnswer(url=urls[part_number], expires=service.settings.url_expires_seconds)
+
+
+@router.get(
+    "/multipart/{upload_id}",
+    summary="List the finished parts",
+    responses=problems("not_yours", "no_such_upload", "upload_expired"),
+)
+def list_parts(upload_id: UploadId, key: Key, service: TheService, owner: TheOwner) -> list[ListedPart]:
+    parts = service.uploads.list_parts(owner, key, upload_id)
+    return [ListedPart(PartNumber=part.number, Size=part.size, ETag=part.etag) for part in parts]
+
+
+@router.post(
+    "/multipart/{upload_id}/complete",
+    summary="Finish an upload",
+    description="Repeats its first answer however often it is called. After 20 s it answers with `state: "
+    "completing`, and the rest happens without the caller.",
+    responses=problems(
+        "not_yours", "no_such_upload", "upload_expired", "invalid_part", "unsupported_media", "too_large"
+    ),
+)
+async def complete(
+    upload_id: UploadId, request: CompleteRequest, key: Key, service: TheService, owner: TheOwner
+) -> CompleteAnswer:
+    parts = [Part(number=part.PartNumber, etag=part.ETag) for part in request.parts]
+    task = asyncio.create_task(run_in_threadpool(service.uploads.complete, owner, key, upload_id, parts))
+    _background.add(task)
+    task.add_done_callback(_ended)
+    done, _ = await asyncio.wait({task}, timeout=COMPLETE_WAIT_SECONDS)
+    record = task.result() if done else None
+    return CompleteAnswer(
+        location=service.presigner.url(key),
+        key=key,
+        bucket=service.settings.bucket,
+        id=record.id if record is not None else key.split("/")[2],
+        state=record.state if record is not None else State.COMPLETING,
+    )
+
+
+@router.delete(
+    "/multipart/{upload_id}",
+    summary="Give an upload up",
+    responses=problems("not_yours", "no_such_upload", "upload_expired"),
+)
+def abort(upload_id: UploadId, key: Key, service: TheService, owner: TheOwner) -> dict[str, str]:
+    service.uploads.abort(owner, key, upload_id)
+    return {}
+
+
+def _ended(task: asyncio.Task[Record]) -> None:
+    _background.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.info("complete refused", reason=str(error))
+
+
+_NUMBERS = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")
+
+
+def read_numbers(text: str) -> list[int]:
+    """Part numbers from a list of numbers and ranges, each once. Raises Problem `invalid_part_number`."""
+    if not _NUMBERS.fullmatch(text):
+        raise Problem("invalid_part_number", "partNumbers must look like 1,2,5-400.")
+    numbers: dict[int, None] = {}
+    for piece in text.split(","):
+        first, _, last = piece.partition("-")
+        start, end = int(first), int(last or first)
+        if end < start or end > MAX_PARTS:
+            raise Problem("invalid_part_number", f"{piece} is no range of parts; they are 1…{MAX_PARTS}.")
+        numbers |= dict.fromkeys(range(start, end + 1))
+    return list(numbers)

@@ -1,0 +1,305 @@
+"""The S3 calls we make, with the differences between servers smoothed out.
+
+A missing key is None, a lost race is `Conflict`; whatever else goes wrong stays botocore's exception, and
+whoever must decide on it does. Ages are told in the bucket's time: every answer carries its `at`, the
+server's `Date` (whole seconds). Sources: the S3 API reference, "Conditional writes" and
+"Uploading and copying objects using multipart upload".
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+StorageError = (ClientError, BotoCoreError)
+"""What a call may raise when the server refuses it or does not answer."""
+
+
+class Conflict(Exception):
+    """A conditional write found something else than it expected, or nothing."""
+
+
+class PartsRefused(Exception):
+    """The server does not complete an upload of these parts."""
+
+
+class UploadGone(Exception):
+    """The multipart upload is unknown to the server: completed, aborted or lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A small object, whole. `at` is the bucket's time when it answered."""
+
+    body: bytes
+    etag: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write that succeeded: the new ETag, and the bucket's time."""
+
+    etag: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look at an object tells without reading it: its size in bytes and its ETag."""
+
+    size: int
+    etag: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of a listing."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A finished part of a multipart upload; `size` in bytes."""
+
+    number: int
+    etag: str
+    size: int
+    modified: datetime
+
+
+def error_code(error: Exception) -> tuple[int, str]:
+    """HTTP status and S3 error code of a botocore error; (0, "") where no answer came."""
+    response: dict[str, Any] = getattr(error, "response", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status, str(response.get("Error", {}).get("Code", ""))
+
+
+class Bucket:
+    """One bucket on one S3 server."""
+
+    def __init__(self, client: "S3Client", name: str) -> None:
+        self.client = client
+        self.name = name
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """The bucket the settings name; no request is made."""
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path" if settings.path_style else "virtual"},
+            retries={"mode": "standard", "total_max_attempts": 3},
+            connect_timeout=5,
+            read_timeout=60,
+            max_pool_connections=64,
+            # Newer checksums are neither needed nor understood everywhere.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        client = boto3.client(
+            "s3", endpoint_url=settings.s3_endpoint, region_name=settings.region, config=config
+        )
+        return cls(client, settings.bucket)
+
+    def time_of(self, response: Any) -> datetime:
+        """The bucket's time of an answer, UTC, whole seconds."""
+        return parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
+
+    # Small documents
+
+    def get(self, key: str) -> Document | None:
+        """The object, or None."""
+        try:
+            response = self.client.get_object(Bucket=self.name, Key=key)
+        except ClientError as error:
+            if error_code(error)[0] == 404:
+                return None
+            raise
+        return Document(response["Body"].read(), response["ETag"], self.time_of(response))
+
+    def create(self, key: str, body: bytes, content_type: str = "application/json") -> Written:
+        """Write a new object. Raises Conflict if the key is taken."""
+        return self._put(key, body, content_type, IfNoneMatch="*")
+
+    def replace(self, key: str, body: bytes, etag: str, content_type: str = "application/json") -> Written:
+        """Write over the object that has this ETag. Raises Conflict otherwise."""
+        return self._put(key, body, content_type, IfMatch=etag)
+
+    def put(self, key: str, body: bytes, content_type: str = "application/json") -> Written:
+        """Write an object whatever was there."""
+        return self._put(key, body, content_type)
+
+    def _put(self, key: str, body: bytes, content_type: str, **condition: str) -> Written:
+        request: dict[str, Any] = {"Key": key, "Body": body, "ContentType": content_type, **condition}
+        try:
+            response = self.client.put_object(Bucket=self.name, **request)
+        except ClientError as error:
+            if condition and error_code(error)[0] in (404, 409, 412):
+                raise Conflict(key) from error
+            raise
+        return Written(response["ETag"], self.time_of(response))
+
+    # Objects of any size
+
+    def find(self, key: str) -> Found | None:
+        """Look whether the object is there."""
+        try:
+            response = self.client.head_object(Bucket=self.name, Key=key)
+        except ClientError as error:
+            if error_code(error)[0] == 404:
+                return None
+            raise
+        return Found(response["ContentLength"], response["ETag"], self.time_of(response))
+
+    def read(self, key: str, start: int, end: int, etag: str) -> bytes:
+        """The bytes [start, end) of exactly this version.
+
+        Raises Conflict if the object has another ETag, KeyError if it is gone.
+        """
+        try:
+            response = self.client.get_object(
+                Bucket=self.name, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=etag
+            )
+            return response["Body"].read()
+        except ClientError as error:
+            match error_code(error):
+                case (404, _):
+                    raise KeyError(key) from error
+                case (409 | 412, _):
+                    # SeaweedFS answers a failed If-Match on a missing key so, too.
+                    if self.find(key) is None:
+                        raise KeyError(key) from error
+                    raise Conflict(key) from error
+            raise
+
+    def listing(self, prefix: str, after: str = "", at_most: int | None = None) -> Iterator[Listed]:
+        """Keys under a prefix, in order, those greater than `after`; `at_most` so many are asked for."""
+        left = at_most
+        request: dict[str, Any] = {"Bucket": self.name, "Prefix": prefix}
+        if after:
+            request["StartAfter"] = after
+        while left is None or left > 0:
+            if left is not None:
+                request["MaxKeys"] = min(left, 1000)
+            page = self.client.list_objects_v2(**request)
+            contents = page.get("Contents", [])
+            for entry in contents:
+                yield Listed(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"])
+            if not page.get("IsTruncated"):
+                return
+            if left is not None:
+                left -= len(contents)
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def now(self) -> datetime:
+        """The bucket's time."""
+        return self.time_of(self.client.head_bucket(Bucket=self.name))
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is fine."""
+        self.client.delete_object(Bucket=self.name, Key=key)
+
+    def delete_all(self, prefix: str) -> int:
+        """Remove every object under a prefix (which must end in "/"); say how many were found."""
+        if not prefix.endswith("/"):
+            raise ValueError(f"a prefix to empty must end in a slash: {prefix!r}")
+        keys = [entry.key for entry in self.listing(prefix)]
+        for start in range(0, len(keys), 1000):
+            batch = keys[start : start + 1000]
+            response = self.client.delete_objects(
+                Bucket=self.name, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+            )
+            for failed in response.get("Errors", []):
+                self.delete(failed["Key"])
+        return len(keys)
+
+    # Multipart uploads
+
+    def begin_upload(self, key: str, content_type: str) -> tuple[str, datetime]:
+        """Create a multipart upload; return S3's id and the bucket's time."""
+        response = self.client.create_multipart_upload(Bucket=self.name, Key=key, ContentType=content_type)
+        return response["UploadId"], self.time_of(response)
+
+    def list_parts(self, key: str, upload_id: str) -> tuple[list[Part], datetime] | None:
+        """Finished parts in order of number, and the bucket's time; None if the upload is unknown.
+
+        A part that was uploaded twice is listed once, the newest; where a server lists both with the same
+        second, both stay, as nothing tells which one is newer.
+        """
+        newest: dict[int, dict[str, Part]] = {}
+        request: dict[str, Any] = {"Bucket": self.name, "Key": key, "UploadId": upload_id}
+        while True:
+            try:
+                page = self.client.list_parts(**request)
+            except ClientError as error:
+                if error_code(error)[0] == 404:
+                    return None
+                raise
+            for entry in page.get("Parts", []):
+                part = Part(entry["PartNumber"], entry["ETag"], entry["Size"], entry["LastModified"])
+                rivals = newest.setdefault(part.number, {})
+                latest = max((rival.modified for rival in rivals.values()), default=part.modified)
+                if part.modified > latest:
+                    rivals.clear()
+                if part.modified >= latest:
+                    rivals[part.etag] = part
+            if not page.get("IsTruncated"):
+                break
+            request["PartNumberMarker"] = page["NextPartNumberMarker"]
+        parts = [part for number in sorted(newest) for part in newest[number].values()]
+        return parts, self.time_of(page)
+
+    def complete_upload(self, key: str, upload_id: str, parts: Iterable[tuple[int, str]]) -> None:
+        """Make the object of its parts (number, ETag).
+
+        Never conditional: a 412 could not be told from our own success. Raises PartsRefused or UploadGone.
+        """
+        listed: list[CompletedPartTypeDef] = [{"PartNumber": n, "ETag": etag} for n, etag in parts]
+        if not listed:
+            raise PartsRefused("no parts")
+        try:
+            self.client.complete_multipart_upload(
+                Bucket=self.name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}
+            )
+        except ClientError as error:
+            match error_code(error):
+                case (404, _) | (_, "NoSuchUpload"):
+                    raise UploadGone(upload_id) from error
+                case (400, "InvalidPart" | "InvalidPartOrder" | "EntityTooSmall" | "MalformedXML" as code):
+                    raise PartsRefused(code) from error
+            raise
+
+    def abort_uploads(self, key: str, upload_id: str | None = None) -> None:
+        """Abort this upload and whatever else a listing shows under exactly this key.
+
+        A create whose answer was lost and which the SDK repeated leaves an upload that nobody knows.
+        """
+        ids = {upload_id} if upload_id else set()
+        request: dict[str, Any] = {"Bucket": self.name, "Prefix": key}
+        while True:
+            # No MaxUploads: SeaweedFS skips uploads when such a listing goes on.
+            page = self.client.list_multipart_uploads(**request)
+            ids |= {entry["UploadId"] for entry in page.get("Uploads", []) if entry["Key"] == key}
+            if not page.get("IsTruncated"):
+                break
+            request |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+        for known in ids:
+            with suppress(self.client.exceptions.NoSuchUpload):
+                self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=known)

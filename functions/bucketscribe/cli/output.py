@@ -1,0 +1,88 @@
+"""What the terminal is told: results on standard output, all else on standard error, errors in one line.
+
+Names and messages come from others, so what could steer a terminal is taken out. Also the one place that
+turns a `ClientError` into an exit status.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from ..client import Client, ClientError, Transcription
+
+FAILED = 1
+"""Something went wrong."""
+
+USAGE = 2
+"""The command line makes no sense; typer's own status for that."""
+
+NO_TRANSCRIPT = 3
+"""The transcription failed, was canceled or has expired."""
+
+
+@contextmanager
+def connected(server: str) -> Iterator["Client"]:
+    """A client of the server. Ends the command with status 1 and one line if something goes wrong."""
+    from ..client import Client, ClientError
+
+    try:
+        client = Client(server)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from None
+    try:
+        with client:
+            yield client
+    except ClientError as error:
+        fail(explained(error))
+
+
+def fail(message: str, status: int = FAILED) -> NoReturn:
+    """Say what is wrong and end the command."""
+    note(f"Error: {message}")
+    raise typer.Exit(status)
+
+
+def note(message: str) -> None:
+    """One line on standard error."""
+    typer.echo(clean(message), err=True)
+
+
+def explained(error: "ClientError") -> str:
+    """A client's error with its code, and with a hint where there is one."""
+    hint = ""
+    if error.code == "unreachable":
+        hint = " Start a server with `bucketscribe up`, or name another with --server."
+    return f"{error.detail}{hint} [{error.code}]"
+
+
+def failure(transcription: "Transcription") -> str:
+    """Why there is no transcript."""
+    error = transcription.error
+    if error is None:
+        return f"The transcription is {transcription.state}."
+    where = f" in stage {error.stage}" if error.stage else ""
+    when = f" at {error.at_seconds:g} s of the recording" if error.at_seconds is not None else ""
+    return f"The transcription failed{where}{when}: {error.message} [{error.code}]"
+
+
+def standing(transcription: "Transcription") -> str:
+    """State and progress in a few words."""
+    progress = transcription.progress
+    if progress is None or transcription.final:
+        return transcription.state
+    return f"{transcription.state} ({progress.stage} {progress.percent:.0f} %)"
+
+
+def clean(text: str) -> str:
+    """The text on one line, with nothing invisible in it."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+
+
+def write(data: bytes) -> None:
+    """Bytes to standard output, as they are."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,51 @@
+"""What can go wrong for a caller, as one small family.
+
+ClientError                 has a stable `code`; its text is one line, `code: what happened`
+├── ServerProblem           the API refused (RFC 9457): its status, code and document
+├── BucketRefused           the bucket refused a part or a transcript
+├── UploadFailed            the file itself is the trouble: empty, changed, unreadable
+└── Unreachable             nobody answered, however often we asked
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ClientError(Exception):
+    """Base of all that the client raises on purpose."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class ServerProblem(ClientError):
+    """The API's own refusal. `document` is the whole problem document, empty if there was none."""
+
+    def __init__(self, status: int, code: str, detail: str, document: Mapping[str, Any]) -> None:
+        super().__init__(code, detail)
+        self.status = status
+        self.document = document
+
+
+class BucketRefused(ClientError):
+    """The bucket's refusal. `reason` is S3's own error code, such as `AccessDenied`."""
+
+    def __init__(self, status: int, reason: str, what: str) -> None:
+        super().__init__("bucket_refused", f"The bucket refused {what}: {status} {reason}".rstrip() + ".")
+        self.status = status
+        self.reason = reason
+
+
+class UploadFailed(ClientError):
+    """The file cannot be uploaded: `not_a_file`, `empty_file`, `file_changed` or `file_unreadable`."""
+
+
+class Unreachable(ClientError):
+    """No answer, or none that could be read to its end."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__("unreachable", f"{server} does not answer: {reason}.")
+        self.server = server
+        self.reason = reason

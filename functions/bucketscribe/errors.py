@@ -1,0 +1,81 @@
+"""The problems a user can meet: their codes, statuses and what to do next, in one table.
+
+Raised as `Problem` anywhere in the domain; the API turns them into RFC 9457 documents. A transcription
+that failed carries one of the same codes in its record (`FAILURES`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+PROBLEMS: dict[str, tuple[int, str]] = {
+    # code: (HTTP status, title)
+    "invalid_request": (422, "The request is not of the form this route takes"),
+    "unknown_option": (422, "There is no such option"),
+    "invalid_option": (422, "An option has a value that is not allowed"),
+    "invalid_part_number": (422, "There is no such part"),
+    "invalid_cursor": (422, "The cursor was not made by this list"),
+    "unsupported_media": (415, "This is not a recording we can transcribe"),
+    "too_large": (413, "The recording is too large"),
+    "not_yours": (403, "This key is not yours"),
+    "no_such_upload": (404, "There is no such upload"),
+    "no_such_transcription": (404, "There is no such transcription"),
+    "no_such_route": (404, "There is nothing at this address"),
+    "method_not_allowed": (405, "This address does not take this method"),
+    "upload_expired": (410, "The upload was idle for too long and has ended"),
+    "invalid_part": (400, "The parts are not those the bucket holds"),
+    "not_ready": (409, "The transcript is not ready"),
+    "not_possible": (409, "That is not possible in this state"),
+    "recording_changed": (409, "The recording was changed after it was accepted"),
+    "begin_lost": (503, "The upload took too long to begin"),
+    "busy": (503, "Too many changes at once"),
+    "storage_unavailable": (503, "The object store does not answer"),
+    "internal": (500, "Something went wrong on our side"),
+}
+
+FAILURES: dict[str, str] = {
+    # code in a failed record: what happened
+    "unsupported_media": "The object's first bytes are not those of a recording.",
+    "too_large": "The object is larger than the limit.",
+    "upload_lost": "The bucket lost the upload before it was finished.",
+    "no_audio": "The recording has no sound track.",
+    "undecodable": "The recording cannot be decoded.",
+    "recording_changed": "The recording was changed after it was accepted.",
+    "recording_lost": "The recording is no longer in the bucket.",
+    "model_unavailable": "The model cannot be loaded.",
+    "engine_failed": "The engine failed.",
+    "attempts_exhausted": "Workers died on this recording, one after another.",
+}
+
+
+@dataclass(slots=True)
+class Problem(Exception):
+    """A refusal with a stable `code` of `PROBLEMS` and a sentence that says what to do next.
+
+    `extra` becomes further members of the RFC 9457 document.
+    """
+
+    code: str
+    detail: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        Exception.__init__(self, f"{self.code}: {self.detail}")
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of this problem."""
+        return PROBLEMS[self.code][0]
+
+    def document(self) -> dict[str, Any]:
+        """The RFC 9457 document. Its text stands again in `error` and `message`, where Uppy looks for it."""
+        status, title = PROBLEMS[self.code]
+        return {
+            "type": f"urn:bucketscribe:problem:{self.code}",
+            "title": title,
+            "status": status,
+            "detail": self.detail,
+            "code": self.code,
+            "error": self.detail,
+            "message": self.detail,
+            **self.extra,
+        }

@@ -1,0 +1,261 @@
+"""Presigned S3 URLs and POST policies, signed here because an SDK takes a hundred times as long a URL.
+
+A batch of ten thousand part URLs is one request of a client, so whatever does not change from part to part
+is computed once. Signing needs no network and fails (ValueError) only where there are no credentials: a URL
+that is wrong, too old or signed with credentials that have ended is refused by the bucket (403).
+
+A URL is good until it expires or the credentials that signed it end, whichever comes first. Credentials are
+asked for at every call and derived keys are cached by what they are derived from, so neither outlives a
+rotation, a change of day, or a process image that is frozen and restored.
+
+The rules come from the Amazon S3 API reference:
+https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html (URLs) and
+https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-UsingHTTPPOST.html (forms). File names follow RFC 6266
+and RFC 8187.
+"""
+
+import hmac
+import json
+import unicodedata
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Literal, Protocol
+from urllib.parse import quote, urlsplit
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Disposition = Literal["attachment", "inline"]
+
+
+class Credentials(Protocol):
+    """What signs. botocore's frozen credentials are of this shape."""
+
+    @property
+    def access_key(self) -> str | None:
+        """The public half, which becomes part of every URL."""
+
+    @property
+    def secret_key(self) -> str | None:
+        """The secret half."""
+
+    @property
+    def token(self) -> str | None:
+        """The session token of temporary credentials."""
+
+
+class Presigner:
+    """Signs for one bucket, as its clients reach it: the host is part of every signature."""
+
+    def __init__(
+        self,
+        endpoint: str | None,
+        bucket: str,
+        region: str,
+        path_style: bool,
+        credentials: Callable[[], Credentials],
+    ) -> None:
+        """Take the S3 URL that clients use, None for AWS; `credentials` is asked at every call."""
+        url = urlsplit(endpoint or _aws_endpoint(region))
+        if url.scheme not in DEFAULT_PORTS or not url.hostname:
+            raise ValueError(f"not an http or https URL: {endpoint!r}")
+        host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+        # Clients leave a default port out of the Host header, so it must not be signed.
+        if url.port not in (None, DEFAULT_PORTS[url.scheme]):
+            host = f"{host}:{url.port}"
+        root = url.path.rstrip("/")
+        # A wildcard certificate covers one label only: a dotted bucket cannot be a host name over TLS.
+        if path_style or (url.scheme == "https" and "." in bucket):
+            root = f"{root}/{bucket}"
+        else:
+            host = f"{bucket}.{host}"
+        self._origin = f"{url.scheme}://{host}"
+        self._host = host
+        self._root = root
+        self._bucket = bucket
+        self._region = region
+        self._credentials = credentials
+
+    def url(self, key: str) -> str:
+        """Return the object's plain URL, unsigned."""
+        return f"{self._origin}{self._path(key)}"
+
+    def part(
+        self,
+        key: str,
+        upload_id: str,
+        part_number: int,
+        *,
+        expires_seconds: int,
+        now: datetime,
+        content_length: int | None = None,
+    ) -> str:
+        """Return the URL to PUT one part to. With `content_length` the bucket takes no other length."""
+        numbers = [(part_number, content_length)]
+        return self.parts(key, upload_id, numbers, expires_seconds=expires_seconds, now=now)[part_number]
+
+    def parts(
+        self,
+        key: str,
+        upload_id: str,
+        numbers_with_lengths: Iterable[tuple[int, int | None]],
+        *,
+        expires_seconds: int,
+        now: datetime,
+    ) -> dict[int, str]:
+        """Return the URLs to PUT parts to, by part number."""
+        signing = self._signing(now)
+        path = self._path(key)
+        url = f"{self._origin}{path}?"
+        upload = f"&uploadId={_encode(upload_id)}"
+        free_query = f"{signing.query(expires_seconds, 'host')}&partNumber="
+        free_end = f"\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
+        bound_query = f"{signing.query(expires_seconds, 'content-length;host')}&partNumber="
+        bound_end = f"\nhost:{self._host}\n\ncontent-length;host\nUNSIGNED-PAYLOAD"
+        request = f"PUT\n{path}\n"
+        urls = {}
+        for number, length in numbers_with_lengths:
+            if length is None:
+                query = f"{free_query}{number}{upload}"
+                canonical = f"{request}{query}{free_end}"
+            else:
+                query = f"{bound_query}{number}{upload}"
+                canonical = f"{request}{query}\ncontent-length:{length}{bound_end}"
+            urls[number] = f"{url}{query}&X-Amz-Signature={signing.sign_request(canonical)}"
+        return urls
+
+    def get(
+        self,
+        key: str,
+        *,
+        expires_seconds: int,
+        now: datetime,
+        filename: str | None,
+        content_type: str | None,
+        disposition: Disposition = "attachment",
+    ) -> str:
+        """Return the URL to GET an object from, answered with this name and type where they are given."""
+        signing = self._signing(now)
+        path = self._path(key)
+        # The parameters must be in the order of their names; ours come after all X-Amz-….
+        query = signing.query(expires_seconds, "host")
+        if filename is not None:
+            query += f"&response-content-disposition={_encode(content_disposition(filename, disposition))}"
+        if content_type is not None:
+            query += f"&response-content-type={_encode(content_type)}"
+        canonical = f"GET\n{path}\n{query}\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
+        return f"{self._origin}{path}?{query}&X-Amz-Signature={signing.sign_request(canonical)}"
+
+    def post(
+        self,
+        key: str,
+        *,
+        content_type: str | None,
+        min_bytes: int,
+        max_bytes: int,
+        expires_seconds: int,
+        now: datetime,
+    ) -> dict[str, Any]:
+        """Return the form that uploads exactly this key: `method`, `url`, and the `fields` before the file.
+
+        The bucket answers 201. The policy can be used more than once until it expires.
+        """
+        signing = self._signing(now)
+        fields = {"key": key, "success_action_status": "201"}
+        if content_type is not None:
+            fields["Content-Type"] = content_type
+        fields["x-amz-algorithm"] = ALGORITHM
+        fields["x-amz-credential"] = signing.credential
+        fields["x-amz-date"] = signing.timestamp
+        if signing.token:
+            fields["x-amz-security-token"] = signing.token
+        # Every field of the form but the policy and its signature must be among the conditions.
+        conditions: list[dict[str, str] | list[str | int]] = [{"bucket": self._bucket}]
+        conditions += [{name: value} for name, value in fields.items()]
+        conditions.append(["content-length-range", min_bytes, max_bytes])
+        expiration = now.astimezone(UTC) + timedelta(seconds=expires_seconds)
+        policy = {"expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"), "conditions": conditions}
+        fields["policy"] = b64encode(json.dumps(policy).encode()).decode()
+        fields["x-amz-signature"] = signing.sign(fields["policy"])
+        return {"method": "POST", "url": f"{self._origin}{self._root or '/'}", "fields": fields}
+
+    def _path(self, key: str) -> str:
+        # S3 takes the path as sent: it is encoded once and never normalized.
+        return f"{self._root}/{quote(key, safe='/~')}"
+
+    def _signing(self, now: datetime) -> "_Signing":
+        credentials = self._credentials()
+        access_key, secret_key = credentials.access_key, credentials.secret_key
+        if not access_key or not secret_key:
+            raise ValueError("there are no credentials to sign with")
+        timestamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        date = timestamp[:8]
+        scope = f"{date}/{self._region}/s3/aws4_request"
+        return _Signing(
+            timestamp=timestamp,
+            scope=scope,
+            credential=f"{access_key}/{scope}",
+            token=credentials.token,
+            key=_signing_key(access_key, secret_key, date, self._region),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Signing:
+    """What all signatures of one call share: the time, the scope and the credentials of that moment."""
+
+    timestamp: str
+    scope: str
+    credential: str
+    token: str | None
+    key: bytes
+
+    def query(self, expires_seconds: int, signed_headers: str) -> str:
+        """Return the authentication parameters, encoded and in the order of their names."""
+        token = f"&X-Amz-Security-Token={_encode(self.token)}" if self.token else ""
+        return (
+            f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={_encode(self.credential)}"
+            f"&X-Amz-Date={self.timestamp}&X-Amz-Expires={expires_seconds}{token}"
+            f"&X-Amz-SignedHeaders={_encode(signed_headers)}"
+        )
+
+    def sign_request(self, canonical: str) -> str:
+        """Return the signature of a canonical request."""
+        digest = sha256(canonical.encode()).hexdigest()
+        return self.sign(f"{ALGORITHM}\n{self.timestamp}\n{self.scope}\n{digest}")
+
+    def sign(self, text: str) -> str:
+        """Return the signature of a string to sign."""
+        return hmac.digest(self.key, text.encode(), "sha256").hex()
+
+
+def content_disposition(filename: str, disposition: Disposition = "attachment") -> str:
+    """Return a Content-Disposition header: the name as ASCII for old clients, then as it is (RFC 6266)."""
+    plain = unicodedata.normalize("NFKD", filename).encode("ascii", "ignore").decode()
+    # Inside the quotes RFC 6266 (appendix D) advises against escapes and anything that looks like one.
+    fallback = "".join(c if c.isprintable() and c not in '"\\%' else "_" for c in plain) or "_"
+    encoded = quote(filename, safe="", errors="replace")
+    return f"{disposition}; filename=\"{fallback}\"; filename*=UTF-8''{encoded}"
+
+
+def _aws_endpoint(region: str) -> str:
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://s3.{region}.{domain}"
+
+
+def _encode(value: str) -> str:
+    """Encode a query value as SigV4 wants it: everything but A-Z a-z 0-9 - . _ ~."""
+    return quote(value, safe="")
+
+
+@lru_cache(maxsize=8)
+def _signing_key(access_key: str, secret_key: str, date: str, region: str) -> bytes:
+    """Derive the key of one day, region and service. The access key only keeps cache entries apart."""
+    key = f"AWS4{secret_key}".encode()
+    for text in (date, region, "s3", "aws4_request"):
+        key = hmac.digest(key, text.encode(), "sha256")
+    return key

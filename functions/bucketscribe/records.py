@@ -1,0 +1,318 @@
+"""The record: the one JSON document that holds a transcription's state, and how it may change.
+
+It lives at `records/{owner}/{rank}-{id}.json` and is changed only by compare-and-swap on its ETag. Every
+write carries a fresh random `write` id and a higher `version`: an ETag is the MD5 of the body, so two
+versions must never be equal, and a write whose answer was lost is recognised by its id when the record is
+read again. Nothing here can be left half-done: a record is one object.
+"""
+
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .bucket import Bucket, Conflict, StorageError, error_code
+from .errors import Problem
+from .options import Options
+
+SCHEMA = 1
+REMEMBERED_WRITES = 8
+CHANGE_TRIES = 30
+
+
+class State(StrEnum):
+    """Where a transcription stands."""
+
+    UPLOADING = "uploading"
+    """Its parts, or its form, are being sent."""
+    COMPLETING = "completing"
+    """The bucket is putting the parts together, or the object is being judged."""
+    QUEUED = "queued"
+    """The recording is accepted and waits for a worker."""
+    RUNNING = "running"
+    """A worker holds its lease."""
+    COMPLETED = "completed"
+    """There is a transcript."""
+    FAILED = "failed"
+    """There will be none; the record's `error` says why."""
+    CANCELED = "canceled"
+    """Its owner did not want it any more."""
+    EXPIRED = "expired"
+    """The upload was idle for too long."""
+    DELETED = "deleted"
+    """Gone for its owner; being removed from the bucket."""
+
+
+MOVES: dict[State, frozenset[State]] = {
+    State.UPLOADING: frozenset({State.COMPLETING, State.EXPIRED, State.CANCELED, State.DELETED}),
+    State.COMPLETING: frozenset({State.UPLOADING, State.QUEUED, State.FAILED, State.CANCELED, State.DELETED}),
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELED, State.DELETED}),
+    State.RUNNING: frozenset({State.QUEUED, State.COMPLETED, State.FAILED, State.CANCELED, State.DELETED}),
+    State.COMPLETED: frozenset({State.DELETED}),
+    State.FAILED: frozenset({State.QUEUED, State.DELETED}),
+    State.CANCELED: frozenset({State.QUEUED, State.DELETED}),
+    State.EXPIRED: frozenset({State.COMPLETING, State.DELETED}),
+    State.DELETED: frozenset(),
+}
+"""Every legal move. To stay in a state is always legal, but for `deleted` nothing more is written."""
+
+FINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELED, State.EXPIRED, State.DELETED})
+
+
+class IllegalMove(Exception):
+    """A change of state that `MOVES` does not have. A mistake of ours, never forced."""
+
+
+class NoRecord(Exception):
+    """There is no such record."""
+
+
+class Part(BaseModel):
+    """A part named by the caller of complete."""
+
+    model_config = ConfigDict(extra="allow")
+
+    number: int
+    etag: str
+
+
+class Progress(BaseModel):
+    """How far the work has come: the stage's name, and percent of that stage."""
+
+    model_config = ConfigDict(extra="allow")
+
+    stage: str
+    percent: int = Field(ge=0, le=100)
+
+
+class Lease(BaseModel):
+    """A worker's time-limited claim. `token` is new for each claim; times are the bucket's."""
+
+    model_config = ConfigDict(extra="allow")
+
+    token: str
+    worker: str
+    since: datetime
+    renewed: datetime
+    seconds: int
+    windows: int = Field(0, description="Windows saved under this lease.")
+
+    def over(self, now: datetime) -> bool:
+        """Whether the lease has ended: by a whole second more, as the bucket's clock has no finer."""
+        return now - self.renewed > timedelta(seconds=self.seconds + 1)
+
+
+class Failure(BaseModel):
+    """Why a transcription failed. `at_seconds` is where in the recording, if that is known."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    message: str
+    stage: str | None = None
+    at_seconds: float | None = None
+
+
+class Warning(BaseModel):
+    """Something the reader of a transcript should know."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    message: str
+
+
+class Record(BaseModel):
+    """A transcription. Unknown fields are kept, so that an older reader loses nothing."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    schema_: int = Field(SCHEMA, alias="schema")
+    id: str
+    owner: str
+    version: int = 0
+    write: str = ""
+    writes: tuple[str, ...] = ()
+    state: State
+    created: datetime
+    updated: datetime
+
+    key: str
+    name: str
+    content_type: str
+    size: int | None = None
+    part_size: int | None = None
+    upload_id: str | None = Field(None, description="S3's id of the multipart upload.")
+    form_ends: datetime | None = Field(None, description="When the form's policy ends; only a form has it.")
+    parts: tuple[Part, ...] | None = Field(None, description="What completing completes with.")
+    lost_since: datetime | None = Field(None, description="Upload and object were first seen both gone.")
+    etag: str | None = Field(None, description="The accepted recording's ETag; None until it is accepted.")
+
+    options: Options = Options()
+    run: int = 1
+    attempts: int = Field(0, description="Leases of this run that ended without a new window.")
+    lease: Lease | None = None
+    progress: Progress | None = None
+    error: Failure | None = None
+    warnings: tuple[Warning, ...] = ()
+    language: str | None = None
+    duration: float | None = Field(None, description="Length of the recording in seconds.")
+    timings: dict[str, float] | None = Field(None, description="Seconds by stage.")
+    quiet_after: datetime | None = Field(
+        None, description="When the last writer of a deleted transcription has surely stopped."
+    )
+
+    def to(self, state: State, **changes: Any) -> Self:
+        """This record in another state, or in the same. Raises IllegalMove."""
+        if state is not self.state and state not in MOVES[self.state]:
+            raise IllegalMove(f"{self.state} → {state}")
+        return self.model_copy(update={"state": state, **changes})
+
+    @property
+    def results_prefix(self) -> str:
+        """Where the files of the current run lie."""
+        return f"results/{self.owner}/{self.id}/{self.run}/"
+
+
+def new_id(milliseconds: int | None = None) -> str:
+    """A UUIDv7 (RFC 9562, 5.7), from `os.urandom`, which a cloned process does not repeat."""
+    milliseconds = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
+    value = int.from_bytes(milliseconds.to_bytes(6) + os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def is_id(text: str) -> bool:
+    """Whether this is a UUIDv7 as we write them."""
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        return False
+    return parsed.version == 7 and str(parsed) == text
+
+
+def record_key(owner: str, id: str) -> str:
+    """Where the record lies; a plain listing is newest first."""
+    rank = (1 << 48) - 1 - (uuid.UUID(id).int >> 80)
+    return f"records/{owner}/{rank:012x}-{id}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as it was read. `at` is the bucket's time then."""
+
+    record: Record
+    etag: str
+    at: datetime
+
+
+Edit = Callable[[Record, datetime], Record | None]
+"""Takes a record and the bucket's time; gives the record as it should be, or None to leave it."""
+
+
+class Records:
+    """The records in a bucket."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+
+    def read(self, owner: str, id: str) -> Stored | None:
+        """The record, or None. A foreign or malformed id is an unknown one."""
+        return self.read_key(record_key(owner, id)) if is_id(id) else None
+
+    def read_key(self, key: str) -> Stored | None:
+        """The record at a key of the bucket, or None."""
+        document = self.bucket.get(key)
+        if document is None:
+            return None
+        record = Record.model_validate_json(document.body)
+        if record.schema_ > SCHEMA:
+            raise ValueError(f"{key} has schema {record.schema_}; this version reads up to {SCHEMA}")
+        return Stored(record, document.etag, document.at)
+
+    def create(self, record: Record) -> Stored:
+        """Write a new record. Raises Conflict if there is one."""
+        record = self._stamp(record, record.created)
+        key = record_key(record.owner, record.id)
+        try:
+            return Stored(record, self.bucket.create(key, _json(record)).etag, record.created)
+        except (Conflict, *StorageError):
+            # Our own write may be what stands there: an answer can be lost, and the SDK repeats.
+            stored = self.read_key(key)
+            if stored is not None and record.write in stored.record.writes:
+                return stored
+            raise
+
+    def swap(self, stored: Stored, record: Record) -> Stored:
+        """Replace exactly what was read, once. Raises Conflict if it has changed since."""
+        return self._replace(stored, self._stamp(record, stored.at))
+
+    def change(self, owner: str, id: str, edit: Edit, known: Stored | None = None) -> Stored:
+        """Apply an edit to the newest version, again and again until it is written.
+
+        `known` saves the first read. Raises NoRecord, IllegalMove, whatever `edit` raises, and Problem
+        `busy` when others are always faster.
+        """
+        written: set[str] = set()
+        for attempt in range(CHANGE_TRIES):
+            stored = known if known is not None and attempt == 0 else self.read(owner, id)
+            if stored is None:
+                raise NoRecord(id)
+            if written & set(stored.record.writes):
+                return stored
+            edited = edit(stored.record, stored.at)
+            if edited is None or edited is stored.record:
+                return stored
+            if stored.record.state is State.DELETED:
+                raise IllegalMove("a deleted record is not written")
+            record = self._stamp(edited, stored.at)
+            written.add(record.write)
+            try:
+                return self._replace(stored, record)
+            except Conflict:
+                time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 5)))  # noqa: S311 -- back-off
+        raise Problem("busy", "The transcription is being changed by others; try again in a moment.")
+
+    def _replace(self, stored: Stored, record: Record) -> Stored:
+        key = record_key(record.owner, record.id)
+        try:
+            return Stored(record, self.bucket.replace(key, _json(record), stored.etag).etag, stored.at)
+        except (Conflict, *StorageError) as error:
+            if not isinstance(error, Conflict) and 400 <= error_code(error)[0] < 500:
+                raise
+            # An answer can be lost, and the SDK repeats: our own write may be what stands there.
+            current = self.read_key(key)
+            if current is not None and record.write in current.record.writes:
+                return current
+            raise Conflict(key) from error
+
+    def remove(self, owner: str, id: str) -> None:
+        """Remove a record for good: the last step but one of a purge."""
+        self.bucket.delete(record_key(owner, id))
+
+    def listing(self, owner: str, after: str = "", at_most: int | None = None) -> list[str]:
+        """Keys of an owner's records, newest first."""
+        return [entry.key for entry in self.bucket.listing(f"records/{owner}/", after, at_most)]
+
+    def _stamp(self, record: Record, now: datetime) -> Record:
+        write = os.urandom(8).hex()
+        return record.model_copy(
+            update={
+                "version": record.version + 1,
+                "write": write,
+                "writes": (*record.writes, write)[-REMEMBERED_WRITES:],
+                "updated": now,
+            }
+        )
+
+
+def _json(record: Record) -> bytes:
+    return record.model_dump_json(by_alias=True, exclude_none=True).encode()

@@ -1,0 +1,64 @@
+"""Everything a process of ours works with, put together from the settings. Connecting makes no request."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self, cast
+
+import boto3
+
+from .bucket import Bucket
+from .markers import Markers
+from .presign import Credentials, Presigner
+from .queue import Queue
+from .records import Records
+from .settings import Settings
+from .transcriptions import Transcriptions
+from .uploads import Uploads
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One bucket, one queue, and what we do with them."""
+
+    settings: Settings
+    bucket: Bucket
+    queue: Queue
+    records: Records
+    markers: Markers
+    presigner: Presigner
+    transcriptions: Transcriptions
+    uploads: Uploads
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """The service the settings describe. Raises ValueError where a needed one is missing."""
+        return cls.of(settings, Bucket.connect(settings), Queue.connect(settings))
+
+    @classmethod
+    def of(cls, settings: Settings, bucket: Bucket, queue: Queue) -> Self:
+        """The service on a given bucket and queue."""
+        records = Records(bucket)
+        markers = Markers(bucket)
+        presigner = Presigner(
+            settings.public_endpoint,
+            settings.bucket,
+            settings.region,
+            settings.path_style,
+            _signing_credentials(),
+        )
+        transcriptions = Transcriptions(settings, bucket, records, markers, queue)
+        uploads = Uploads(settings, bucket, records, markers, transcriptions, presigner)
+        return cls(settings, bucket, queue, records, markers, presigner, transcriptions, uploads)
+
+
+def _signing_credentials() -> Callable[[], Credentials]:
+    # One session: it loads credentials once and renews those that end.
+    session = boto3.Session()
+
+    def current() -> Credentials:
+        credentials = session.get_credentials()
+        if credentials is None:
+            raise ValueError("no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        return cast("Credentials", credentials.get_frozen_credentials())
+
+    return current

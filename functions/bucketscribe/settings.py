@@ -1,0 +1,120 @@
+"""Every setting, in one place: environment variables with the prefix `BUCKETSCRIBE_`.
+
+Credentials are not here: they come from the AWS SDK's own chain (environment, profile, role).
+A value that makes no sense fails when the settings are read, before anything heavy is started.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MAX_OBJECT_BYTES = 5 * 1024**3
+"""5 GiB: the largest recording we take, and the largest body S3 takes in one POST."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What a process of ours needs to know. Immutable; read once at its start."""
+
+    model_config = SettingsConfigDict(env_prefix="BUCKETSCRIBE_", frozen=True, env_ignore_empty=True)
+
+    # Where we listen and keep things (laptop)
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: Port = Field(8000, description="Port the API listens on.")
+    data_dir: Path = Field(Path(".data"), description="Where `make up` keeps everything; made if missing.")
+    s3_port: Port | None = Field(None, description="Port of the embedded S3 server; a free one unless set.")
+    sqs_port: Port | None = Field(None, description="Port of the embedded SQS server; a free one unless set.")
+
+    # Bucket and queue
+    bucket: str = Field("bucketscribe", min_length=3, max_length=63, description="Name of the bucket.")
+    region: str = Field("us-east-1", description="Region of bucket and queue.")
+    s3_endpoint: str | None = Field(None, description="URL of the S3 server as we reach it; AWS unless set.")
+    s3_public_endpoint: str | None = Field(
+        None, description="S3 as clients reach it: a URL for signing only; `S3_ENDPOINT` unless set."
+    )
+    s3_path_style: bool | None = Field(
+        None, description="Bucket in the path instead of the host name; true where `S3_ENDPOINT` is set."
+    )
+    sqs_endpoint: str | None = Field(None, description="URL of the SQS server; AWS unless set.")
+    queue_url: str | None = Field(None, description="URL of the job queue.")
+    secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Seals upload ids; 16 characters or more, the same in every process.",
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",), description="Web origins that may call the API and the bucket, separated by commas."
+    )
+
+    # Uploads
+    max_upload_bytes: int = Field(
+        MAX_OBJECT_BYTES, ge=1, le=MAX_OBJECT_BYTES, description="Largest recording accepted, in bytes."
+    )
+    upload_idle_seconds: int = Field(
+        600, ge=4, description="An upload is ended when no part of it was finished for this long, in seconds."
+    )
+    url_expires_seconds: int = Field(
+        3600, ge=1, le=604800, description="How long a presigned URL is good for, in seconds."
+    )
+    sweep_interval_seconds: float = Field(60, gt=0, description="Pause between two sweeps, in seconds.")
+
+    # Transcribing
+    engine: Literal["faster-whisper"] = Field("faster-whisper", description="What turns audio into words.")
+    model: str = Field("base", description="Model used unless a transcription asks for another.")
+    allowed_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("base", "tiny.en"), description="Models a transcription may ask for, separated by commas."
+    )
+    device: Literal["cpu", "cuda", "auto"] = Field("auto", description="Where the engine runs.")
+    batch_size: int = Field(4, ge=1, description="Stretches of up to 30 s of speech transcribed at once.")
+    heartbeat_seconds: float = Field(
+        3, gt=0, description="How often a worker renews its lease and looks for a cancel, in seconds."
+    )
+    lease_seconds: int = Field(
+        30, ge=1, description="A worker that was silent for this long has lost its job, in seconds."
+    )
+    max_attempts: int = Field(3, ge=1, description="Leases that may end without progress before a run fails.")
+    job_look_seconds: int = Field(
+        300, ge=1, description="The sweep looks at a job that nobody looked at for this long, in seconds."
+    )
+    worker_port: Port | None = Field(None, description="Port of a worker's health endpoint; none unless set.")
+    worker_health_url: str | None = Field(
+        None, description="URL `/health/ready` asks for a worker's health; not asked unless set."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: object) -> object:
+        if isinstance(values, dict):
+            for name in ("allowed_origins", "allowed_models"):
+                if isinstance(values.get(name), str):
+                    values[name] = tuple(part.strip() for part in values[name].split(",") if part.strip())
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.lease_seconds < 3 * self.heartbeat_seconds:
+            raise ValueError("lease_seconds must be at least three times heartbeat_seconds")
+        if self.model not in self.allowed_models:
+            raise ValueError(f"model {self.model!r} is not among allowed_models {list(self.allowed_models)}")
+        return self
+
+    @property
+    def public_endpoint(self) -> str | None:
+        """The S3 URL that clients use, or None for AWS."""
+        return self.s3_public_endpoint or self.s3_endpoint
+
+    @property
+    def path_style(self) -> bool:
+        """Whether the bucket's name goes into the path of S3 URLs."""
+        return self.s3_path_style if self.s3_path_style is not None else self.s3_endpoint is not None
+
+    @property
+    def sealing_secret(self) -> bytes:
+        """The secret's bytes. Raises ValueError where none is set."""
+        if self.secret is None:
+            raise ValueError("BUCKETSCRIBE_SECRET is not set: give every process the same one")
+        return self.secret.get_secret_value().encode()

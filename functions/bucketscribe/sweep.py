@@ -1,0 +1,215 @@
+"""The sweep: what a minute's look finds and puts right.
+
+One listing of the markers, and a closer look at those that nobody looked at for a while. Everything it does
+is a step of another module that can be repeated, so a sweep may die anywhere, and two at once do no harm:
+a look begins by rewriting the marker by compare-and-swap, and only one of two succeeds.
+
+All ages are the bucket's: LastModified of markers and parts against the `Date` of its answers.
+"""
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from .bucket import Conflict, StorageError
+from .errors import Problem
+from .markers import Kind, Marker
+from .queue import Job
+from .records import FINAL, NoRecord, Record, State
+from .service import Service
+from .settings import Settings
+
+log = structlog.get_logger()
+
+FORM_GRACE = timedelta(hours=1)
+"""A form's object is looked for until this long after its policy has ended."""
+
+
+class Sweep:
+    """Looks at everything that is not finished."""
+
+    def __init__(self, service: Service) -> None:
+        self.bucket = service.bucket
+        self.records = service.records
+        self.markers = service.markers
+        self.queue = service.queue
+        self.uploads = service.uploads
+        self.transcriptions = service.transcriptions
+        self.idle = timedelta(seconds=service.settings.upload_idle_seconds)
+        self.job_look = timedelta(seconds=service.settings.job_look_seconds)
+
+    def run(self) -> int:
+        """One sweep. Returns how many markers were looked at; what fails is logged and left to the next."""
+        looks: dict[Kind, Callable[[Marker, datetime], bool]] = {
+            Kind.UPLOADS: self._look_at_upload,
+            Kind.FORMS: self._look_at_form,
+            Kind.JOBS: self._look_at_job,
+            Kind.PURGE: self._look_at_purge,
+        }
+        now = self.bucket.now()
+        markers = list(self.markers.listing())
+        self._jobs = sum(marker.kind is Kind.JOBS for marker in markers)
+        looked = 0
+        for marker in markers:
+            try:
+                looked += looks[marker.kind](marker, now)
+            except (Problem, NoRecord, Conflict, *StorageError) as error:
+                log.warning("look failed", marker=marker.key, code="look_failed", reason=str(error))
+        return looked
+
+    # Multipart uploads
+
+    def _look_at_upload(self, marker: Marker, now: datetime) -> bool:
+        if now - marker.modified <= self.idle / 4:
+            return False
+        owner, id = marker.owner, marker.id
+        read = self.markers.read(Kind.UPLOADS, owner, id)
+        if read is None:
+            return False
+        body, etag, now = read
+        if not self.markers.touch(Kind.UPLOADS, owner, id, etag, **body):
+            return False
+        stored = self.records.read(owner, id)
+        if stored is None:
+            self._end_lost_begin(marker, body.get("key", ""), restored=bool(body.get("restored")))
+            return True
+        record = stored.record
+        match record.state:
+            case State.UPLOADING:
+                self._end_if_idle(marker, record, body, now)
+            case State.COMPLETING:
+                self.uploads.finish(owner, id)
+            case State.EXPIRED:
+                # A sweep died after it wrote this; or an object was found late.
+                self.uploads.expire(owner, id)
+            case State.FAILED | State.CANCELED if record.etag is None:
+                self.transcriptions.discard_recording(record)
+            case State.DELETED:
+                # Its purge marker stands, or the purge removes this one.
+                self.transcriptions.purge(owner, id)
+            case _:
+                self.markers.remove(Kind.UPLOADS, owner, id)
+        return True
+
+    def _end_if_idle(self, marker: Marker, record: Record, body: dict[str, str], now: datetime) -> None:
+        owner, id = marker.owner, marker.id
+        if self.bucket.find(record.key) is not None:
+            self.uploads.finish(owner, id)
+            return
+        listed = self.bucket.list_parts(record.key, record.upload_id or "")
+        if listed is None:
+            self.uploads.expire(owner, id)
+            return
+        parts, now = listed
+        signs = [record.created, *(part.modified for part in parts)]
+        if "seen" in body:
+            signs.append(datetime.fromisoformat(body["seen"]))
+        if now - max(signs) > self.idle + timedelta(seconds=1):
+            self.uploads.expire(owner, id)
+
+    def _end_lost_begin(self, marker: Marker, key: str, *, restored: bool) -> None:
+        """A begin died between its marker and its record, or has not come to it yet."""
+        owner, id = marker.owner, marker.id
+        if not restored:
+            now = self.bucket.now()
+            lost = Record(
+                id=id,
+                owner=owner,
+                state=State.EXPIRED,
+                created=now,
+                updated=now,
+                key=key,
+                name=key.rpartition("/")[2],
+                content_type="application/octet-stream",
+            )
+            try:
+                self.records.create(lost)
+            except Conflict:
+                # It has come to it: the next look sees an upload like any other.
+                return
+            log.info("lost begin ended", id=id, owner=owner)
+            if marker.kind is Kind.UPLOADS:
+                self.bucket.abort_uploads(key)
+        self.markers.remove(marker.kind, owner, id)
+
+    # Forms
+
+    def _look_at_form(self, marker: Marker, now: datetime) -> bool:
+        owner, id = marker.owner, marker.id
+        stored = self.records.read(owner, id)
+        if stored is None:
+            read = self.markers.read(Kind.FORMS, owner, id)
+            if read is not None and now - marker.modified > self.idle / 4:
+                self._end_lost_begin(marker, read[0].get("key", ""), restored=bool(read[0].get("restored")))
+            return True
+        record = stored.record
+        over = record.form_ends is None or now - record.form_ends > FORM_GRACE
+        match record.state:
+            case State.UPLOADING | State.EXPIRED if over:
+                self.uploads.expire(owner, id)
+            case State.UPLOADING | State.COMPLETING | State.EXPIRED:
+                self.uploads.finish(owner, id)
+            case State.FAILED | State.CANCELED if record.etag is None:
+                # As long as the policy is good, the form can put something there again.
+                self.transcriptions.discard_recording(record)
+                if over:
+                    self.markers.remove(Kind.FORMS, owner, id)
+            case State.DELETED:
+                self.transcriptions.purge(owner, id)
+            case _:
+                self.markers.remove(Kind.FORMS, owner, id)
+        return True
+
+    # Jobs
+
+    def _look_at_job(self, marker: Marker, now: datetime) -> bool:
+        if now - marker.modified <= self.job_look:
+            return False
+        owner, id, run = marker.owner, marker.id, marker.run
+        if not self.markers.touch(Kind.JOBS, owner, id, marker.etag, run):
+            return False
+        job = Job(owner, id, run)
+        try:
+            record = self.transcriptions.requeue_lost(job)
+            if record.run < run and record.state is not State.DELETED:
+                # A retry died, or waits, between marker and record: after this it must begin anew.
+                self.records.change(owner, id, lambda record, now: record.to(record.state, updated=now))
+        except NoRecord:
+            self.markers.remove(Kind.JOBS, owner, id, run)
+            return True
+        if record.run != run or record.state in FINAL:
+            self.markers.remove(Kind.JOBS, owner, id, run)
+        elif record.state is State.QUEUED and self.queue.count() < self._jobs:
+            log.info("sent again", id=id, owner=owner, run=run)
+            self.transcriptions.send(record)
+        return True
+
+    # Deletions
+
+    def _look_at_purge(self, marker: Marker, now: datetime) -> bool:
+        self.transcriptions.purge(marker.owner, marker.id)
+        return True
+
+
+def run_once(settings: Settings) -> int:
+    """One sweep; returns the exit status."""
+    Sweep(Service.connect(settings)).run()
+    return 0
+
+
+def run_forever(settings: Settings) -> int:
+    """Sweep at every interval until SIGTERM or SIGINT; returns the exit status."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    sweep = Sweep(Service.connect(settings))
+    while not stop.is_set():
+        try:
+            sweep.run()
+        except StorageError as error:
+            log.warning("sweep failed", code="storage_unavailable", reason=str(error))
+        stop.wait(settings.sweep_interval_seconds)
+    return 0

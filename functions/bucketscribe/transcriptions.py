@@ -1,0 +1,445 @@
+"""A job's life: queue · claim · renew · release · complete · fail · cancel · retry · delete.
+
+Every step is a compare-and-swap on the record. What stands beside the record is ordered so that a process
+may die between any two requests:
+
+- *queue, retry*: job marker, then the record, then a message. Died after the marker: the sweep removes it,
+  or the caller's repeat goes on. Died before the message: the sweep sends it.
+- *complete, fail, cancel*: the record, then the marker goes. Died between: the sweep removes the marker.
+- *delete*: purge marker, then the record says deleted, then the bucket is emptied, the record goes, and the
+  marker last. Died anywhere: the sweep goes on with it.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from .bucket import Bucket, Conflict, StorageError
+from .errors import FAILURES, Problem
+from .markers import Kind, Markers
+from .queue import Job, Queue
+from .records import (
+    Failure,
+    Lease,
+    NoRecord,
+    Progress,
+    Record,
+    Records,
+    State,
+    Stored,
+    Warning,
+)
+from .settings import Settings
+
+log = structlog.get_logger()
+
+CANCELABLE = frozenset({State.UPLOADING, State.COMPLETING, State.QUEUED, State.RUNNING})
+RETRYABLE = frozenset({State.FAILED, State.CANCELED})
+SWAP_TRIES = 10
+PAGE_READS = 200
+PAGE_THREADS = 8
+CURSOR = re.compile(r"[0-9a-f]{12}-[0-9a-f-]{36}")
+
+
+class LeaseLost(Exception):
+    """The claim is no longer ours; `state` says what became of the transcription, None if it is gone."""
+
+    def __init__(self, state: State | None) -> None:
+        super().__init__(str(state))
+        self.state = state
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's hold on a run, told by the lease's token."""
+
+    record: Record
+    token: str
+
+    @property
+    def job(self) -> Job:
+        """Which run is held."""
+        return Job(self.record.owner, self.record.id, self.record.run)
+
+
+class Transcriptions:
+    """What can happen to transcriptions once their recording is, or is not, in the bucket."""
+
+    def __init__(
+        self, settings: Settings, bucket: Bucket, records: Records, markers: Markers, queue: Queue
+    ) -> None:
+        self.settings = settings
+        self.bucket = bucket
+        self.records = records
+        self.markers = markers
+        self.queue = queue
+
+    # Reading
+
+    def get(self, owner: str, id: str) -> Stored:
+        """The transcription. Raises Problem `no_such_transcription`, for a deleted one too."""
+        stored = self.records.read(owner, id)
+        if stored is None or stored.record.state is State.DELETED:
+            raise _no_such(id)
+        return stored
+
+    def page(
+        self, owner: str, state: State | None, cursor: str | None, limit: int
+    ) -> tuple[list[Record], str | None]:
+        """Up to `limit` transcriptions, newest first, and the cursor of what follows.
+
+        Reads at most 200 records, so that a page may be short. Raises Problem `invalid_cursor`.
+        """
+        if cursor is not None and not CURSOR.fullmatch(cursor):
+            raise Problem("invalid_cursor", "Use the `cursor` of the page before, unchanged.")
+        after = f"records/{owner}/{cursor}.json" if cursor is not None else ""
+        keys = self.records.listing(owner, after, PAGE_READS)
+        found: list[Record] = []
+        read = 0
+        with ThreadPoolExecutor(PAGE_THREADS) as threads:
+            while read < len(keys) and len(found) < limit:
+                batch = keys[read : read + limit - len(found)]
+                read += len(batch)
+                for stored in threads.map(self.records.read_key, batch):
+                    if stored is None or stored.record.state is State.DELETED:
+                        continue
+                    if state is None or stored.record.state is state:
+                        found.append(stored.record)
+        more = read < len(keys) or len(keys) == PAGE_READS
+        return found, keys[read - 1].rpartition("/")[2].removesuffix(".json") if more else None
+
+    # A run
+
+    def enqueue(self, stored: Stored, *, etag: str, size: int) -> Stored:
+        """Accept a completing transcription's recording: one run is queued, however often this is called."""
+        record = stored.record
+        self.markers.put(Kind.JOBS, record.owner, record.id, record.run)
+        moved = False
+
+        def edit(record: Record, now: datetime) -> Record | None:
+            nonlocal moved
+            moved = record.state is State.COMPLETING
+            if not moved:
+                return None
+            return record.to(State.QUEUED, etag=etag, size=size, parts=None, lost_since=None)
+
+        after = self.records.change(record.owner, record.id, edit, known=stored)
+        if moved:
+            _said(after.record)
+            self.send(after.record)
+        return after
+
+    def send(self, record: Record) -> None:
+        """Send a job message. A failure fails nobody: the sweep sends it again."""
+        try:
+            self.queue.send(Job(record.owner, record.id, record.run))
+        except StorageError as error:
+            log.warning("job message not sent", id=record.id, code="queue_unavailable", reason=str(error))
+
+    def claim(self, job: Job, worker: str) -> Claim | None:
+        """Take a queued run, or one whose lease is over. None if there is nothing to take."""
+        token = os.urandom(8).hex()
+
+        def edit(record: Record, now: datetime) -> Record | None:
+            if record.run != job.run:
+                return None
+            if record.state is State.RUNNING and record.lease is not None and record.lease.over(now):
+                record = self._lease_ended(record)
+                if record.state is State.FAILED:
+                    return record
+            if record.state is not State.QUEUED:
+                return None
+            seconds = self.settings.lease_seconds
+            lease = Lease(token=token, worker=worker, since=now, renewed=now, seconds=seconds, windows=0)
+            return record.to(State.RUNNING, lease=lease, progress=Progress(stage="starting", percent=0))
+
+        try:
+            record = self.records.change(job.owner, job.id, edit).record
+        except NoRecord:
+            return None
+        if record.lease is not None and record.lease.token == token:
+            _said(record, worker=worker)
+            return Claim(record, token)
+        if record.state is State.FAILED and record.run == job.run:
+            self.markers.remove(Kind.JOBS, job.owner, job.id, job.run)
+        return None
+
+    def requeue_lost(self, job: Job) -> Record:
+        """End a lease that is over: back to queued, or failed if attempts are used up.
+
+        Returns the record as it is then. Raises NoRecord.
+        """
+
+        def edit(record: Record, now: datetime) -> Record | None:
+            lost = record.state is State.RUNNING and record.lease is not None and record.lease.over(now)
+            return self._lease_ended(record) if lost and record.run == job.run else None
+
+        return self.records.change(job.owner, job.id, edit).record
+
+    def _lease_ended(self, record: Record) -> Record:
+        idle = record.lease is not None and record.lease.windows == 0
+        attempts = record.attempts + idle
+        if attempts < self.settings.max_attempts:
+            return record.to(State.QUEUED, attempts=attempts, **_lease_dropped(record))
+        failure = Failure(code="attempts_exhausted", message=FAILURES["attempts_exhausted"])
+        return record.to(State.FAILED, attempts=attempts, error=failure, **_lease_dropped(record))
+
+    def renew(self, claim: Claim, progress: Progress, windows: int = 0) -> None:
+        """Say that the worker lives, how far it is, and how many windows it saved. Raises LeaseLost."""
+
+        def edit(record: Record, now: datetime) -> Record:
+            lease = _held(record, claim)
+            renewed = lease.model_copy(update={"renewed": now, "windows": windows})
+            return record.to(State.RUNNING, lease=renewed, progress=progress)
+
+        self._change_held(claim, edit)
+
+    def release(self, claim: Claim) -> None:
+        """Give the run back, unharmed, for the next worker. Raises LeaseLost."""
+
+        def edit(record: Record, now: datetime) -> Record:
+            _held(record, claim)
+            return record.to(State.QUEUED, **_lease_dropped(record))
+
+        record = self._change_held(claim, edit)
+        _said(record)
+        self.send(record)
+
+    def restart(self, claim: Claim) -> None:
+        """Give up this run for a new one: it was planned for another engine or model. Raises LeaseLost."""
+        for _ in range(SWAP_TRIES):
+            stored = self.records.read(claim.record.owner, claim.record.id)
+            if stored is None:
+                raise LeaseLost(None)
+            record = stored.record
+            _held(record, claim)
+            self.markers.put(Kind.JOBS, record.owner, record.id, record.run + 1)
+            try:
+                fresh = record.to(State.QUEUED, run=record.run + 1, attempts=0, **_lease_dropped(record))
+                stored = self.records.swap(stored, fresh)
+            except Conflict:
+                # The marker may be gone by now, so that the whole step is repeated.
+                continue
+            _said(stored.record)
+            self.send(stored.record)
+            return
+
+    def complete(
+        self,
+        claim: Claim,
+        *,
+        language: str | None,
+        duration: float,
+        timings: dict[str, float],
+        warnings: tuple[Warning, ...],
+    ) -> None:
+        """Say that the run's transcript stands in the bucket. Raises LeaseLost."""
+        self._end(
+            claim,
+            State.COMPLETED,
+            language=language,
+            duration=duration,
+            timings=timings,
+            warnings=warnings,
+            error=None,
+        )
+
+    def fail(self, claim: Claim, failure: Failure) -> None:
+        """End the run without a transcript. Raises LeaseLost."""
+        self._end(claim, State.FAILED, error=failure)
+
+    def _end(self, claim: Claim, state: State, **facts: Any) -> None:
+        def edit(record: Record, now: datetime) -> Record:
+            _held(record, claim)
+            return record.to(state, **facts, **_lease_dropped(record))
+
+        _said(self._change_held(claim, edit))
+        self.markers.remove(Kind.JOBS, claim.job.owner, claim.job.id, claim.job.run)
+
+    def _change_held(self, claim: Claim, edit: Callable[[Record, datetime], Record]) -> Record:
+        try:
+            return self.records.change(claim.record.owner, claim.record.id, edit).record
+        except NoRecord:
+            raise LeaseLost(None) from None
+
+    # What its owner may do
+
+    def cancel(self, owner: str, id: str) -> Stored:
+        """Stop whatever is going on. The recording of a queued or running one is kept, a half-sent one not.
+
+        Canceling twice is fine. Raises Problem `no_such_transcription` or `not_possible`.
+        """
+        before = State.CANCELED
+
+        def edit(record: Record, now: datetime) -> Record | None:
+            nonlocal before
+            if record.state is State.DELETED:
+                raise _no_such(id)
+            if record.state is State.CANCELED:
+                return None
+            if record.state not in CANCELABLE:
+                raise _not_possible("canceled", record, CANCELABLE)
+            before = record.state
+            changes = _lease_dropped(record) | {"parts": None, "lost_since": None}
+            if record.state is State.COMPLETING:
+                # A completion on its way may still put the object there.
+                changes["quiet_after"] = now
+            return record.to(State.CANCELED, **changes)
+
+        try:
+            stored = self.records.change(owner, id, edit)
+        except NoRecord:
+            raise _no_such(id) from None
+        if before is not State.CANCELED:
+            _said(stored.record)
+            if stored.record.etag is None:
+                self.discard_recording(stored.record, look_again=before is State.COMPLETING)
+            else:
+                self.markers.remove(Kind.JOBS, owner, id, stored.record.run)
+        return stored
+
+    def discard_recording(self, record: Record, *, look_again: bool = False) -> None:
+        """Remove a recording that was refused or canceled, whole or in parts, and then its marker.
+
+        With `look_again`, and for a form that can still be used, the marker stays: the sweep empties the
+        place once more.
+        """
+        self.bucket.abort_uploads(record.key, record.upload_id)
+        self.bucket.delete_all(f"uploads/{record.owner}/{record.id}/")
+        if record.form_ends is None and not look_again:
+            self.markers.remove(Kind.UPLOADS, record.owner, record.id)
+
+    def retry(self, owner: str, id: str) -> Stored:
+        """Queue a new run of a failed or canceled transcription whose recording exists.
+
+        Raises Problem `no_such_transcription`, `not_possible` or `recording_changed`.
+        """
+        for _ in range(SWAP_TRIES):
+            stored = self.get(owner, id)
+            record = stored.record
+            if record.state not in RETRYABLE:
+                raise _not_possible("retried", record, RETRYABLE)
+            found = self.bucket.find(record.key) if record.etag is not None else None
+            if found is None:
+                raise Problem(
+                    "not_possible",
+                    "There is no recording to transcribe any more; upload it again.",
+                    {"state": record.state},
+                )
+            if found.etag != record.etag:
+                raise Problem("recording_changed", "The recording is not the accepted one; upload it again.")
+            fresh = record.to(
+                State.QUEUED,
+                run=record.run + 1,
+                attempts=0,
+                error=None,
+                warnings=(),
+                progress=None,
+                timings=None,
+            )
+            self.markers.put(Kind.JOBS, owner, id, fresh.run)
+            try:
+                stored = self.records.swap(stored, fresh)
+            except Conflict:
+                # Its marker may be gone by now, so that the whole step is repeated.
+                continue
+            _said(stored.record)
+            self.send(stored.record)
+            return stored
+        raise Problem("busy", "The transcription is being changed by others; try again in a moment.")
+
+    def delete(self, owner: str, id: str) -> None:
+        """Delete a transcription and all that belongs to it. To its owner it is gone at once.
+
+        Raises Problem `no_such_transcription`.
+        """
+        for _ in range(SWAP_TRIES):
+            stored = self.get(owner, id)
+            record = stored.record
+            changes = _lease_dropped(record)
+            if record.state is State.COMPLETING:
+                changes["quiet_after"] = stored.at
+            if record.form_ends is not None:
+                changes["quiet_after"] = max(changes["quiet_after"] or record.form_ends, record.form_ends)
+            self.markers.put(Kind.PURGE, owner, id)
+            try:
+                stored = self.records.swap(stored, record.to(State.DELETED, parts=None, **changes))
+            except Conflict:
+                # The marker may be gone by now, so that the whole step is repeated.
+                continue
+            _said(stored.record)
+            self.purge(owner, id)
+            return
+        raise Problem("busy", "The transcription is being changed by others; try again in a moment.")
+
+    def purge(self, owner: str, id: str) -> bool:
+        """Empty the bucket of a deleted transcription; True once nothing of it is left.
+
+        As long as somebody may still write, the record and the purge marker stay.
+        """
+        stored = self.records.read(owner, id)
+        if stored is not None and stored.record.state is not State.DELETED:
+            # A delete died, or waits, between marker and record: after this it must begin anew.
+            self.records.change(owner, id, lambda record, now: record.to(record.state, updated=now))
+            stored = None
+        elif stored is not None:
+            record = stored.record
+            self.bucket.abort_uploads(record.key, record.upload_id)
+            # What was found is gone now; only a look that finds nothing counts.
+            leftover = self._empty(record) > 0 and self._empty(record) > 0
+            quiet = timedelta(seconds=self.settings.upload_idle_seconds + 1)
+            if leftover or (record.quiet_after is not None and stored.at - record.quiet_after <= quiet):
+                return False
+            self.markers.remove(Kind.UPLOADS, owner, id)
+            self.markers.remove(Kind.FORMS, owner, id)
+            self.markers.remove_jobs(owner, id)
+            self.records.remove(owner, id)
+            log.info("purged", id=id, owner=owner)
+        self.markers.remove(Kind.PURGE, owner, id)
+        return True
+
+    def _empty(self, record: Record) -> int:
+        return sum(
+            self.bucket.delete_all(f"{place}/{record.owner}/{record.id}/")
+            for place in ("uploads", "results", "tus")
+        )
+
+
+def _held(record: Record, claim: Claim) -> Lease:
+    lease = record.lease
+    if record.state is not State.RUNNING or lease is None or lease.token != claim.token:
+        raise LeaseLost(record.state)
+    return lease
+
+
+def _lease_dropped(record: Record) -> dict[str, Any]:
+    # The end of the last lease is kept: a stale worker may write until then, so deleting waits for it.
+    quiet = record.quiet_after
+    if record.lease is not None:
+        ends = record.lease.renewed + timedelta(seconds=record.lease.seconds)
+        quiet = max(quiet or ends, ends)
+    return {"lease": None, "progress": None, "quiet_after": quiet}
+
+
+def _no_such(id: str) -> Problem:
+    return Problem("no_such_transcription", f"There is no transcription {id[:64]!r}.")
+
+
+def _not_possible(what: str, record: Record, states: frozenset[State]) -> Problem:
+    allowed = ", ".join(sorted(states))
+    return Problem(
+        "not_possible",
+        f"A transcription that is {record.state} cannot be {what}; only one that is: {allowed}.",
+        {"state": record.state},
+    )
+
+
+def _said(record: Record, **facts: Any) -> None:
+    code = {"code": record.error.code} if record.error is not None else {}
+    log.info(record.state.value, id=record.id, owner=record.owner, run=record.run, **code, **facts)

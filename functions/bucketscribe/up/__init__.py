@@ -1,0 +1,1 @@
+"""The laptop: `bucketscribe up` starts embedded servers and everything of ours in one terminal."""

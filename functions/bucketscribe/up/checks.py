@@ -1,0 +1,62 @@
+"""What can be said to be wrong before anything is started, in a line that says what to do.
+
+    python -m bucketscribe.up.checks
+
+reads the settings and nothing else; it needs the base install only, so `make up` asks it before the rest is
+installed. Prints one line a setting and ends with status 1.
+"""
+
+import sys
+from ipaddress import ip_address
+
+from pydantic import ValidationError
+
+from ..settings import Settings
+
+
+class CannotStart(Exception):
+    """`bucketscribe up` cannot go on; the text says why and what to do."""
+
+
+def explain(error: ValidationError) -> list[str]:
+    """One readable line for each setting that makes no sense."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        reason = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            lines.append(f"Settings: {reason}.")
+            continue
+        name = str(problem["loc"][0])
+        given = "" if name == "secret" else f", not {problem['input']!r}"
+        lines.append(f"BUCKETSCRIBE_{name.upper()}: {reason}{given}.")
+    return lines
+
+
+def check_host(host: str) -> None:
+    """Refuse an address others can reach: without authentication only this machine may come in."""
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise CannotStart(
+            f"BUCKETSCRIBE_HOST is {host}, but no authentication is configured: open mode exists on loopback "
+            "only. Leave it unset, or set it to 127.0.0.1."
+        )
+
+
+def main() -> int:
+    """Check the settings; 0 if all is well."""
+    try:
+        check_host(Settings().host)
+    except ValidationError as error:
+        sys.stderr.writelines(f"{line}\n" for line in explain(error))
+        return 1
+    except CannotStart as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,502 @@
+"""An upload's life: begin · sign · list · complete · abort, and `finish`, which every way to the end takes.
+
+What may die between two requests, and who goes on:
+
+- *begin*: marker → CreateMultipartUpload → record. Died before the record: the sweep writes it as expired
+  and aborts the upload; a begin that wakes after that finds the record taken and aborts its own.
+- *finish*: marker → (object there?) → record says completing, with the parts → CompleteMultipartUpload →
+  the object is judged → job marker → record says queued or failed → the upload's marker goes. Died
+  anywhere after completing: the sweep calls `finish` again, and every step can be repeated.
+- *expire*: record says expired → abort → one more look → the marker goes.
+
+Sources: the S3 user guide, "Uploading and copying objects using multipart upload"; the wire format is that of
+Uppy's Companion (`@uppy/aws-s3`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+
+from . import media
+from .auth import owned_id
+from .bucket import Bucket, Conflict, PartsRefused, StorageError, UploadGone
+from .bucket import Part as HeldPart
+from .errors import FAILURES, Problem
+from .markers import Kind, Markers
+from .options import Asked, FileFacts, read_metadata
+from .presign import Presigner
+from .records import Failure, Part, Record, Records, State, Stored, new_id
+from .seal import BrokenSeal, UploadSeal, seal, unseal
+from .settings import Settings
+from .transcriptions import Transcriptions
+
+log = structlog.get_logger()
+
+MIB = 1024**2
+DEFAULT_PART_BYTES = 8 * MIB
+MIN_PART_BYTES = 5 * MIB
+MAX_PARTS = 10_000
+LOST_AFTER = timedelta(hours=1)
+REFUSALS = frozenset({"unsupported_media", "too_large"})
+UNFINISHED = frozenset({State.UPLOADING, State.COMPLETING, State.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A multipart upload as its client knows it. `upload_id` is ours, sealed; `part_size` in bytes."""
+
+    id: str
+    key: str
+    upload_id: str
+    part_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A presigned POST for a small file: `url` and the `fields` that go before the file."""
+
+    id: str
+    key: str
+    url: str
+    fields: dict[str, str]
+
+
+class Uploads:
+    """Uploads of one bucket."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bucket: Bucket,
+        records: Records,
+        markers: Markers,
+        transcriptions: Transcriptions,
+        presigner: Presigner,
+    ) -> None:
+        self.settings = settings
+        self.bucket = bucket
+        self.records = records
+        self.markers = markers
+        self.transcriptions = transcriptions
+        self.presigner = presigner
+        self.secret = settings.sealing_secret
+
+    # Begin
+
+    def begin(self, owner: str, filename: str, content_type: str | None, metadata: dict[str, Any]) -> Begun:
+        """Promise a multipart upload.
+
+        Raises Problem `unsupported_media`, `too_large`, `unknown_option`, `invalid_option`, `begin_lost`.
+        """
+        asked, name, stored_type = self._check(filename, content_type, metadata)
+        size = asked.file.size
+        part_size = asked.file.partSize or default_part_size(size or self.settings.max_upload_bytes)
+        if size is not None and -(-size // part_size) > MAX_PARTS:
+            raise Problem(
+                "invalid_option",
+                f"partSize is too small: {size} bytes would take more than {MAX_PARTS} parts of {part_size}.",
+                {"option": "partSize"},
+            )
+        id = new_id()
+        key = f"uploads/{owner}/{id}/{media.object_name(name)}"
+        now = self.markers.put(Kind.UPLOADS, owner, id, key=key)
+        upload_id, now = self.bucket.begin_upload(key, stored_type)
+        declared = asked.file.partSize if size else None
+        record = Record(
+            id=id,
+            owner=owner,
+            state=State.UPLOADING,
+            created=now,
+            updated=now,
+            key=key,
+            name=name,
+            content_type=stored_type,
+            size=size,
+            part_size=declared,
+            upload_id=upload_id,
+            options=asked.options,
+        )
+        try:
+            self.records.create(record)
+        except Conflict:
+            self.bucket.abort_uploads(key, upload_id)
+            raise _begin_lost() from None
+        log.info("uploading", id=id, owner=owner, size=size)
+        sealed = seal(self.secret, key, UploadSeal(upload_id, size or 0, declared or 0))
+        return Begun(id, key, sealed, part_size)
+
+    def begin_form(
+        self, owner: str, filename: str, content_type: str | None, metadata: dict[str, Any]
+    ) -> Form:
+        """Promise one POST of a small file. Raises the Problems of `begin`."""
+        asked, name, stored_type = self._check(filename, content_type, metadata)
+        id = new_id()
+        key = f"uploads/{owner}/{id}/{media.object_name(name)}"
+        now = self.markers.put(Kind.FORMS, owner, id, key=key)
+        seconds = self.settings.url_expires_seconds
+        record = Record(
+            id=id,
+            owner=owner,
+            state=State.UPLOADING,
+            created=now,
+            updated=now,
+            key=key,
+            name=name,
+            content_type=stored_type,
+            size=asked.file.size,
+            form_ends=now + timedelta(seconds=seconds),
+            options=asked.options,
+        )
+        try:
+            self.records.create(record)
+        except Conflict:
+            raise _begin_lost() from None
+        log.info("uploading", id=id, owner=owner, form=True)
+        form = self.presigner.post(
+            key,
+            content_type=stored_type,
+            min_bytes=1,
+            max_bytes=self.settings.max_upload_bytes,
+            expires_seconds=seconds,
+            now=datetime.now(UTC),
+        )
+        return Form(id, key, form["url"], form["fields"])
+
+    def _check(
+        self, filename: str, content_type: str | None, metadata: dict[str, Any]
+    ) -> tuple[Asked, str, str]:
+        asked = read_metadata(metadata, self.settings.allowed_models)
+        file: FileFacts = asked.file
+        name = file.name or filename
+        stored_type = media.check_declared(name, content_type or file.type)
+        if file.size == 0:
+            raise Problem("unsupported_media", "The file is empty; choose one that holds a recording.")
+        if file.size is not None and file.size > self.settings.max_upload_bytes:
+            raise self._too_large(file.size)
+        return asked, name, stored_type
+
+    def _too_large(self, size: int) -> Problem:
+        limit = self.settings.max_upload_bytes
+        return Problem(
+            "too_large",
+            f"The recording has {size} bytes; at most {limit} are accepted. Split it or compress it.",
+            {"maxBytes": limit},
+        )
+
+    # Sign and list
+
+    def sign(self, owner: str, key: str, sealed: str, numbers: Iterable[int]) -> dict[int, str]:
+        """Presigned URLs of parts. Makes no request: the bucket refuses the PUT of an upload that has ended.
+
+        Raises Problem `not_yours`, `no_such_upload`, `invalid_part_number`.
+        """
+        _, upload = self._open(owner, key, sealed)
+        last = upload.last_part
+        wanted = []
+        for number in numbers:
+            if not 1 <= number <= last:
+                raise Problem(
+                    "invalid_part_number",
+                    f"Part {number} is outside 1…{last}, the parts of this upload.",
+                    {"partNumber": number, "lastPart": last},
+                )
+            wanted.append((number, upload.length_of(number)))
+        return self.presigner.parts(
+            key,
+            upload.upload_id,
+            wanted,
+            expires_seconds=self.settings.url_expires_seconds,
+            now=datetime.now(UTC),
+        )
+
+    def list_parts(self, owner: str, key: str, sealed: str) -> list[HeldPart]:
+        """The finished parts. Asking for them counts as a sign of life.
+
+        Raises Problem `not_yours`, `no_such_upload`, `upload_expired`.
+        """
+        id, upload = self._open(owner, key, sealed)
+        marker = self.markers.read(Kind.UPLOADS, owner, id)
+        listed = self.bucket.list_parts(key, upload.upload_id) if marker is not None else None
+        if marker is None or listed is None:
+            stored = self.records.read(owner, id)
+            raise _ended(stored.record if stored is not None else None)
+        body, etag, now = marker
+        seen = datetime.fromisoformat(body["seen"]) if "seen" in body else None
+        if seen is None or now - seen > timedelta(seconds=self.settings.upload_idle_seconds / 8):
+            # Conditional: a marker that has been removed meanwhile must not come back.
+            self.markers.touch(Kind.UPLOADS, owner, id, etag, key=key, seen=now.isoformat())
+        parts, _ = listed
+        return list({part.number: part for part in parts}.values())
+
+    def _open(self, owner: str, key: str, sealed: str) -> tuple[str, UploadSeal]:
+        id = owned_id(owner, key)
+        try:
+            return id, unseal(self.secret, key, sealed)
+        except BrokenSeal:
+            raise _ended(None) from None
+
+    # End
+
+    def complete(self, owner: str, key: str, sealed: str, parts: Sequence[Part]) -> Record:
+        """Finish an upload with the parts its client lists; repeats the first answer however often called.
+
+        The record returned may still be `completing`: then the rest happens without the caller. Raises
+        Problem `invalid_part` (it can still be finished), `unsupported_media`, `too_large`,
+        `upload_expired`, `no_such_upload`, `not_yours`.
+        """
+        id, _ = self._open(owner, key, sealed)
+        record = self.finish(owner, id, parts).record
+        match record.state:
+            case State.UPLOADING | State.EXPIRED | State.DELETED:
+                raise _ended(record)
+            case State.FAILED | State.CANCELED if record.etag is None:
+                if record.error is not None and record.error.code in REFUSALS:
+                    raise Problem(record.error.code, record.error.message, {"id": record.id})
+                raise _ended(record)
+        return record
+
+    def abort(self, owner: str, key: str, sealed: str) -> None:
+        """Give an upload up; past `uploading` nothing changes.
+
+        Raises Problem `not_yours`, `no_such_upload`, `upload_expired`.
+        """
+        id, _ = self._open(owner, key, sealed)
+        stored = self.records.read(owner, id)
+        if stored is None or stored.record.state in (State.EXPIRED, State.DELETED):
+            raise _ended(stored.record if stored is not None else None)
+        if stored.record.state is State.UPLOADING:
+            self.transcriptions.cancel(owner, id)
+
+    def finish(self, owner: str, id: str, parts: Sequence[Part] | None = None) -> Stored:
+        """Take an upload as far as it will go: exactly one transcription, however often called and by whom.
+
+        Without `parts` an upload is finished only if its object is there or its parts are in the record. Can
+        be repeated and can die anywhere. Raises Problem `no_such_upload` and `invalid_part`.
+        """
+        stored = self.records.read(owner, id)
+        if stored is None:
+            raise _ended(None)
+        record = stored.record
+        if record.state not in UNFINISHED:
+            return stored
+        kind = Kind.UPLOADS if record.form_ends is None else Kind.FORMS
+        if record.state is not State.EXPIRED and not self.markers.stands(kind, owner, id):
+            # Either it has ended since we read the record, or a marker was lost: then it stands again.
+            stored = self.records.read(owner, id)
+            if stored is None:
+                raise _ended(None)
+            if stored.record.state not in UNFINISHED:
+                return stored
+            self.markers.put(kind, owner, id, key=record.key, restored=True)
+        if self.bucket.find(record.key) is not None:
+            if record.state is State.EXPIRED:
+                self.markers.put(kind, owner, id, key=record.key, restored=True)
+            stored = self.records.change(owner, id, _to_completing)
+        elif record.state is State.EXPIRED or record.form_ends is not None:
+            return stored
+        else:
+            if stored.record.state is State.UPLOADING:
+                if parts is None:
+                    return stored
+                stored = self._promise(stored, parts)
+            if stored.record.state is State.COMPLETING:
+                stored = self._assemble(stored)
+        if stored.record.state is not State.COMPLETING:
+            return stored
+        return self._judge(stored, kind)
+
+    def _promise(self, stored: Stored, parts: Sequence[Part]) -> Stored:
+        """Check the caller's list against the bucket's, and write it down before S3 is asked to act on it."""
+        record = stored.record
+        listed = self.bucket.list_parts(record.key, record.upload_id or "")
+        if listed is None:
+            # Ended by somebody else: what they made of it is in the record by now, or soon.
+            return self.records.read(record.owner, record.id) or stored
+        check_parts(record, parts, listed[0])
+
+        def edit(record: Record, now: datetime) -> Record | None:
+            if record.state is not State.UPLOADING:
+                return None
+            return record.to(State.COMPLETING, parts=tuple(parts))
+
+        after = self.records.change(record.owner, record.id, edit, known=stored)
+        log.info("completing", id=record.id, owner=record.owner, parts=len(parts))
+        return after
+
+    def _assemble(self, stored: Stored) -> Stored:
+        """CompleteMultipartUpload, with the parts the record holds."""
+        record = stored.record
+        try:
+            self.bucket.complete_upload(
+                record.key, record.upload_id or "", [(part.number, part.etag) for part in record.parts or ()]
+            )
+        except PartsRefused as refused:
+            if self.bucket.find(record.key) is not None:
+                return stored
+            self.records.change(record.owner, record.id, _back_to_uploading)
+            raise Problem(
+                "invalid_part",
+                f"The bucket refused the parts ({refused}). List the upload's parts, send again those that "
+                "are missing or too small, and complete it again.",
+            ) from None
+        except UploadGone:
+            if self.bucket.find(record.key) is None:
+                return self._lost(stored)
+        except StorageError as error:
+            if self.bucket.find(record.key) is None:
+                log.warning("completing goes on later", id=record.id, reason=str(error))
+        return stored
+
+    def _lost(self, stored: Stored) -> Stored:
+        """Neither upload nor object: perhaps the server is still putting it together, for an hour."""
+        ended = False
+
+        def edit(record: Record, now: datetime) -> Record | None:
+            nonlocal ended
+            ended = False
+            if record.state is not State.COMPLETING:
+                return None
+            if record.lost_since is None:
+                return record.to(State.COMPLETING, lost_since=now)
+            if now - record.lost_since <= LOST_AFTER:
+                return None
+            ended = True
+            failure = Failure(code="upload_lost", message=FAILURES["upload_lost"], stage="completing")
+            return record.to(State.FAILED, error=failure, parts=None)
+
+        after = self.records.change(stored.record.owner, stored.record.id, edit)
+        if ended:
+            self.transcriptions.discard_recording(after.record)
+        return after
+
+    def _judge(self, stored: Stored, kind: Kind) -> Stored:
+        """Accept or refuse the object that is there."""
+        record = stored.record
+        found = self.bucket.find(record.key)
+        if found is None:
+            return stored
+        try:
+            if found.size > self.settings.max_upload_bytes:
+                raise self._too_large(found.size)
+            end = min(found.size, media.HEAD_BYTES)
+            media.check_content(self.bucket.read(record.key, 0, end, found.etag) if end else b"")
+        except Problem as problem:
+            return self._refuse(stored, problem)
+        except (Conflict, KeyError):
+            # A form was used again, or a delete came in between: the next look judges what is there then.
+            return stored
+        after = self.transcriptions.enqueue(stored, etag=found.etag, size=found.size)
+        if after.record.state is State.CANCELED and after.record.etag is None:
+            self.transcriptions.discard_recording(after.record)
+        elif after.record.state is not State.DELETED:
+            self.markers.remove(kind, record.owner, record.id)
+        return after
+
+    def _refuse(self, stored: Stored, problem: Problem) -> Stored:
+        failure = Failure(code=problem.code, message=problem.detail, stage="completing")
+
+        def edit(record: Record, now: datetime) -> Record | None:
+            if record.state is not State.COMPLETING:
+                return None
+            return record.to(State.FAILED, error=failure, parts=None)
+
+        after = self.records.change(stored.record.owner, stored.record.id, edit, known=stored)
+        if after.record.state is State.FAILED and after.record.etag is None:
+            log.info("refused", id=after.record.id, owner=after.record.owner, code=problem.code)
+            self.transcriptions.discard_recording(after.record)
+        return after
+
+    def expire(self, owner: str, id: str) -> Stored:
+        """End an upload that is idle, unless its object turns out to be there. Raises NoRecord."""
+
+        def edit(record: Record, now: datetime) -> Record | None:
+            return record.to(State.EXPIRED) if record.state is State.UPLOADING else None
+
+        stored = self.records.change(owner, id, edit)
+        record = stored.record
+        if record.state is not State.EXPIRED:
+            return stored
+        log.info("expired", id=id, owner=owner)
+        if record.form_ends is None:
+            self.bucket.abort_uploads(record.key, record.upload_id)
+        if self.bucket.find(record.key) is not None:
+            return self.finish(owner, id)
+        self.markers.remove(Kind.UPLOADS if record.form_ends is None else Kind.FORMS, owner, id)
+        return stored
+
+
+def default_part_size(size: int) -> int:
+    """Bytes in a part: 8 MiB, more only where that would make over 10,000 parts; whole MiB."""
+    return max(DEFAULT_PART_BYTES, -(-size // (MAX_PARTS * MIB)) * MIB)
+
+
+def check_parts(record: Record, asked: Sequence[Part], held: Sequence[HeldPart]) -> None:
+    """See that a list of parts is 1…n, is what the bucket holds, and adds up. Raises `invalid_part`."""
+
+    def refuse(detail: str, number: int | None = None) -> Problem:
+        where = {} if number is None else {"partNumber": number}
+        return Problem("invalid_part", f"{detail} Put that right and complete the upload again.", where)
+
+    if not asked:
+        raise refuse("No parts are listed.")
+    for position, part in enumerate(asked, start=1):
+        if part.number != position:
+            raise refuse(
+                f"Parts must be listed as 1, 2, 3 … without gaps; {part.number} stands in place {position}.",
+                part.number,
+            )
+    sizes: dict[int, int] = {}
+    etags = {(part.number, _bare(part.etag)): part.size for part in held}
+    numbers = {part.number for part in held}
+    for part in asked:
+        size = etags.get((part.number, _bare(part.etag)))
+        if size is None:
+            known = part.number in numbers
+            raise refuse(
+                f"Part {part.number} in the bucket has another ETag; upload it again."
+                if known
+                else f"Part {part.number} is not in the bucket; upload it.",
+                part.number,
+            )
+        sizes[part.number] = size
+    if left_out := sorted(numbers - set(sizes)):
+        raise refuse(f"The bucket holds part {left_out[0]}, which the list leaves out.", left_out[0])
+    for number, size in sizes.items():
+        if size < MIN_PART_BYTES and number != len(asked):
+            raise refuse(f"Part {number} has {size} bytes; all but the last need {MIN_PART_BYTES}.", number)
+    if record.size is not None and sum(sizes.values()) != record.size:
+        raise refuse(f"The parts add up to {sum(sizes.values())} bytes; {record.size} were declared.")
+
+
+def _to_completing(record: Record, now: datetime) -> Record | None:
+    if record.state not in (State.UPLOADING, State.EXPIRED):
+        return None
+    return record.to(State.COMPLETING)
+
+
+def _back_to_uploading(record: Record, now: datetime) -> Record | None:
+    if record.state is not State.COMPLETING:
+        return None
+    return record.to(State.UPLOADING, parts=None, lost_since=None)
+
+
+def _bare(etag: str) -> str:
+    return etag.strip('"')
+
+
+def _begin_lost() -> Problem:
+    return Problem("begin_lost", "Beginning the upload took so long that it was given up. Begin it again.")
+
+
+def _ended(record: Record | None) -> Problem:
+    """What to say of an upload that is no more."""
+    if record is not None and record.state is State.EXPIRED:
+        return Problem(
+            "upload_expired",
+            f"The upload was idle for too long and ended at {record.updated.isoformat()}. Begin a new one.",
+            {"expired": record.updated.isoformat(), "id": record.id},
+        )
+    return Problem("no_such_upload", "There is no such upload in progress. Begin a new one.")

@@ -1,0 +1,220 @@
+"""The worker: receive → claim → run → complete, one job at a time.
+
+The loop's own thread receives, renews the lease and listens to signals; the work is done in a second one, so
+that a lease is renewed and a cancel is seen while the engine computes. What may die: anything. The record and
+the files say what is done; the message was only a hint, and is deleted as soon as the claim is written.
+
+On SIGTERM or SIGINT the run is given back at once and the process ends.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from queue import Empty, SimpleQueue
+from types import FrameType
+
+import structlog
+
+from .. import logs
+from ..bucket import StorageError
+from ..errors import FAILURES
+from ..markers import Kind
+from ..queue import Job
+from ..records import Failure, Warning
+from ..service import Service
+from ..settings import Settings
+from ..transcript import Transcript
+from ..transcriptions import Claim, LeaseLost
+from . import models
+from .engines.base import Engine, ModelUnavailable
+from .health import serve_health
+from .run import PlanDiffers, Run, RunFailed, Status, Stopped
+
+log = structlog.get_logger()
+
+RECEIVE_SECONDS = 20
+OLDEST_LOOKED_AT = 10
+
+
+class Stopping(Exception):
+    """Raised out of a long poll by a signal."""
+
+
+class Worker:
+    """Works on one transcription after another until it is told to stop."""
+
+    def __init__(self, service: Service, engine: Engine) -> None:
+        self.service = service
+        self.engine = engine
+        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self.stopping = False
+        self._receiving = False
+        # SimpleQueue.put may be called from a signal handler, where Event.set could deadlock.
+        self._wake: SimpleQueue[str] = SimpleQueue()
+
+    def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """Stop as soon as possible. Fit to be a signal handler."""
+        self.stopping = True
+        self._wake.put("stop")
+        if self._receiving:
+            raise Stopping
+
+    def run(self) -> None:
+        """Work until stopped."""
+        while not self.stopping:
+            try:
+                claim = self._next()
+                if claim is not None:
+                    self._work(claim)
+            except Stopping:
+                return
+            except StorageError as error:
+                log.warning("bucket or queue do not answer", code="storage_unavailable", reason=str(error))
+                self._pause(self.service.settings.heartbeat_seconds)
+
+    # Finding work
+
+    def _next(self) -> Claim | None:
+        try:
+            self._receiving = True
+            try:
+                message = self.service.queue.receive(RECEIVE_SECONDS)
+            finally:
+                self._receiving = False
+        except StorageError as error:
+            # The queue is a hint: without it there are still the markers.
+            log.warning("queue does not answer", code="queue_unavailable", reason=str(error))
+            self._pause(self.service.settings.heartbeat_seconds)
+            message = None
+        if message is None:
+            return self._oldest()
+        if message.job is None:
+            log.warning("unreadable message", code="unreadable_message")
+            return None
+        claim = self.service.transcriptions.claim(message.job, self.name)
+        self.service.queue.delete(message)
+        return claim
+
+    def _oldest(self) -> Claim | None:
+        """Look at the oldest job markers: a message may be lost, or a worker dead."""
+        markers = sorted(self.service.markers.listing(Kind.JOBS), key=lambda marker: marker.modified)
+        for marker in markers[:OLDEST_LOOKED_AT]:
+            if self.stopping:
+                break
+            claim = self.service.transcriptions.claim(Job(marker.owner, marker.id, marker.run), self.name)
+            if claim is not None:
+                return claim
+        return None
+
+    # Working
+
+    def _work(self, claim: Claim) -> None:
+        status = Status()
+        run = Run(self.service.bucket, self.engine, claim.record, self.service.settings.model, status)
+        outcome: SimpleQueue[Transcript | Exception] = SimpleQueue()
+
+        def work() -> None:
+            try:
+                outcome.put(run.transcript())
+            except Exception as error:  # noqa: BLE001 -- told to the loop, which decides
+                outcome.put(error)
+            self._wake.put("done")
+
+        threading.Thread(target=work, name=claim.record.id, daemon=True).start()
+        held = True
+        while outcome.empty():
+            self._pause(self.service.settings.heartbeat_seconds)
+            if self.stopping:
+                if held:
+                    self._give_back(claim)
+                return
+            if held and outcome.empty():
+                held = self._renew(claim, status)
+        if held:
+            self._end(claim, outcome.get())
+
+    def _pause(self, seconds: float) -> None:
+        try:
+            self._wake.get(timeout=seconds)
+        except Empty:
+            pass
+
+    def _renew(self, claim: Claim, status: Status) -> bool:
+        try:
+            self.service.transcriptions.renew(claim, status.progress, status.windows)
+        except LeaseLost as lost:
+            log.info("stopping work", id=claim.record.id, reason=lost.state)
+            status.stop.set()
+            return False
+        except StorageError as error:
+            log.warning("lease not renewed", id=claim.record.id, reason=str(error))
+        return True
+
+    def _give_back(self, claim: Claim) -> None:
+        try:
+            self.service.transcriptions.release(claim)
+        except (LeaseLost, *StorageError) as error:
+            log.warning("run not given back", id=claim.record.id, reason=str(error))
+
+    def _end(self, claim: Claim, outcome: Transcript | Exception) -> None:
+        transcriptions = self.service.transcriptions
+        try:
+            match outcome:
+                case Transcript():
+                    transcriptions.complete(
+                        claim,
+                        language=outcome.language,
+                        duration=outcome.duration,
+                        timings=outcome.timings,
+                        warnings=tuple(Warning(code=w.code, message=w.message) for w in outcome.warnings),
+                    )
+                case RunFailed():
+                    transcriptions.fail(claim, outcome.failure)
+                case PlanDiffers():
+                    transcriptions.restart(claim)
+                case Stopped():
+                    transcriptions.release(claim)
+                case _ if isinstance(outcome, StorageError):
+                    log.warning("bucket fails", id=claim.record.id, reason=str(outcome))
+                    transcriptions.release(claim)
+                case _:
+                    log.error("engine failed", id=claim.record.id, code="engine_failed", exc_info=outcome)
+                    message = f"{FAILURES['engine_failed']} {type(outcome).__name__}: {outcome}"
+                    transcriptions.fail(claim, Failure(code="engine_failed", message=message))
+        except LeaseLost as lost:
+            log.info("finished too late", id=claim.record.id, reason=lost.state)
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The engine the settings name."""
+    # Imported here: engines are heavy, and only the one in use need be installed.
+    from .engines.faster_whisper import FasterWhisper
+
+    return FasterWhisper(
+        lambda model: models.resolve(model, settings.data_dir / "models", settings.allowed_models),
+        device=settings.device,
+        batch_size=settings.batch_size,
+    )
+
+
+def run(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT; returns the exit status."""
+    logs.configure(settings)
+    worker = Worker(Service.connect(settings), make_engine(settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, worker.stop)
+    try:
+        worker.engine.load(settings.model)
+    except ModelUnavailable as error:
+        log.error("model cannot be loaded", model=settings.model, code=error.code, reason=str(error))
+        return 1
+    if settings.worker_port is not None:
+        serve_health(settings.worker_port)
+    log.info("worker ready", engine=worker.engine.name, model=settings.model)
+    worker.run()
+    log.info("worker stopped")
+    sys.stderr.flush()
+    # The engine may still compute in its thread; nothing it could save is ours any more.
+    os._exit(0)
