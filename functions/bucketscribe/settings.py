@@ -68,7 +68,7 @@ class Settings(BaseSettings):
         ("base", "tiny.en"), description="Models a transcription may ask for, separated by commas."
     )
     device: Literal["cpu", "cuda", "auto"] = Field("auto", description="Where the engine runs.")
-    batch_size: int = Field(4, ge=1, description="Stretches of up to 30 s of speech transcribed at once.")
+    batch_size: int = Field(2, ge=1, description="Stretches of up to 30 s of speech transcribed at once.")
     heartbeat_seconds: float = Field(
         3, gt=0, description="How often a worker renews its lease and looks for a cancel, in seconds."
     )

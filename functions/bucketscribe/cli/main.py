@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import NO_TRANSCRIPT, clean, connected, explained, fail, failure, note, standing, write
+from .output import FAILED, NO_TRANSCRIPT, clean, connected, explained, fail, failure, note, standing, write
 
 if TYPE_CHECKING:
     from ..client import Client, ServerProblem, Transcription
@@ -66,6 +66,9 @@ Server = Annotated[
     str, typer.Option("--server", envvar="BUCKETSCRIBE_SERVER", metavar="URL", help="The server to ask.")
 ]
 DEFAULT_SERVER = "http://127.0.0.1:8000"
+PAGE = 100
+"""As many as the API gives at once."""
+
 Id = Annotated[str, typer.Argument(metavar="ID", help="The transcription.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID…", help="The transcriptions.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -232,7 +235,7 @@ def _settings() -> "Settings":
     except ValidationError as error:
         for line in explain(error):
             note(line)
-        raise typer.Exit(1) from None
+        raise typer.Exit(FAILED) from None
 
 
 @contextmanager
@@ -270,7 +273,7 @@ def _listed(client: "Client", state: State | None, limit: int | None) -> Iterato
     cursor: str | None = None
     left = limit
     while left is None or left > 0:
-        page = client.list(state, cursor, left)
+        page = client.list(state, cursor, PAGE if left is None else min(left, PAGE))
         yield from page.transcriptions[:left]
         cursor = page.cursor
         left = None if left is None else left - len(page.transcriptions)
@@ -291,7 +294,7 @@ def _each(server: str, ids: list[str], act: Callable[["Client", str], str]) -> N
                 failed = True
                 note(f"Error: {id}: {explained(problem)}")
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _described(found: "Transcription") -> dict[str, str]:
@@ -317,7 +320,7 @@ def _described(found: "Transcription") -> dict[str, str]:
 def _status(problem: "ServerProblem") -> int:
     """A transcript that will never be ready is another matter than one that is not ready yet."""
     hopeless = problem.document.get("state") in (State.FAILED, State.CANCELED, State.EXPIRED)
-    return NO_TRANSCRIPT if problem.code == "not_ready" and hopeless else 1
+    return NO_TRANSCRIPT if problem.code == "not_ready" and hopeless else FAILED
 
 
 if __name__ == "__main__":

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 FAILED = 1
 """Something went wrong."""
 
-USAGE = 2
-"""The command line makes no sense; typer's own status for that."""
-
 NO_TRANSCRIPT = 3
 """The transcription failed, was canceled or has expired."""
 
@@ -27,7 +24,7 @@ NO_TRANSCRIPT = 3
 @contextmanager
 def connected(server: str) -> Iterator["Client"]:
     """A client of the server. Ends the command with status 1 and one line if something goes wrong."""
-    from ..client import Client, ClientError
+    from ..client import Client, ClientError, Unreachable
 
     try:
         client = Client(server)
@@ -36,6 +33,10 @@ def connected(server: str) -> Iterator["Client"]:
     try:
         with client:
             yield client
+    except Unreachable as error:
+        api = error.server == server.rstrip("/")
+        hint = " Start one with `bucketscribe up`, or name another with --server." if api else ""
+        fail(f"{error.detail}{hint} [{error.code}]")
     except ClientError as error:
         fail(explained(error))
 
@@ -52,11 +53,8 @@ def note(message: str) -> None:
 
 
 def explained(error: "ClientError") -> str:
-    """A client's error with its code, and with a hint where there is one."""
-    hint = ""
-    if error.code == "unreachable":
-        hint = " Start a server with `bucketscribe up`, or name another with --server."
-    return f"{error.detail}{hint} [{error.code}]"
+    """A client's error with its code."""
+    return f"{error.detail} [{error.code}]"
 
 
 def failure(transcription: "Transcription") -> str:

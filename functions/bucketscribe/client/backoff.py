@@ -1,4 +1,4 @@
-"""How long to wait before trying again: pauses that double, each shortened by chance to spread clients out."""
+"""How long to wait before trying again: pauses that double, shortened by chance to spread clients out."""
 
 import random
 from collections.abc import Iterator

@@ -100,32 +100,15 @@ class Client:
         ends it for being idle. `on_progress` is called ten times a second or more, in the caller's thread.
         """
         file = Path(path)
-        before = _facts(file)
-        begun = self._begin(file, before.st_size, options or {})
+        facts = _facts(file)
+        begun = self._begin(file, facts.st_size, options or {})
+        accepted = False
         try:
-            transfer = Transfer(
-                self._pool,
-                file,
-                before.st_size,
-                begun.partSize,
-                lambda first, last: self._sign(begun, first, last),
-                self._parallel,
-                self._patient,
-            )
-            etags = transfer.run(on_progress)
-            after = _facts(file)
-            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise UploadFailed("file_changed", f"{file} was changed while it was sent.")
-            self._complete(begun, etags)
-        except BaseException as error:
-            try:
-                if isinstance(error, BucketRefused) and error.reason == "NoSuchUpload":
-                    # The API knows why: expired, canceled by someone, or finished.
-                    self._list_parts(begun)
-                raise
-            finally:
-                if not keep:
-                    self._abort(begun)
+            self._send(begun, file, facts, on_progress)
+            accepted = True
+        finally:
+            if not (accepted or keep):
+                self._abort(begun)
         return self.get(begun.id)
 
     def get(self, id: str) -> Transcription:
@@ -188,6 +171,33 @@ class Client:
         }
         response = self._api.call("POST", "/s3/multipart", body=body, backoff=self._quick)
         return self._api.document(_Begun, response)
+
+    def _send(
+        self,
+        begun: _Begun,
+        file: Path,
+        facts: os.stat_result,
+        on_progress: Callable[[UploadProgress], None] | None,
+    ) -> None:
+        """Send and complete."""
+
+        def sign(first: int, last: int) -> Mapping[int, str]:
+            return self._sign(begun, first, last)
+
+        transfer = Transfer(
+            self._pool, file, facts.st_size, begun.partSize, sign, self._parallel, self._patient
+        )
+        try:
+            etags = transfer.run(on_progress)
+        except BucketRefused as refused:
+            if refused.reason == "NoSuchUpload":
+                # The API knows why: expired, canceled by someone, or finished.
+                self._list_parts(begun)
+            raise
+        now = _facts(file)
+        if (now.st_size, now.st_mtime_ns) != (facts.st_size, facts.st_mtime_ns):
+            raise UploadFailed("file_changed", f"{file} was changed while it was sent.")
+        self._complete(begun, etags)
 
     def _sign(self, begun: _Begun, first: int, last: int) -> Mapping[int, str]:
         query = {"key": begun.key, "partNumbers": f"{first}-{last}"}

@@ -92,10 +92,13 @@ class Keeper:
         while not self._stopping.is_set():
             began = clock()
             try:
-                ending = describe(await self._live())
+                status = await self._live()
+                ending = describe(status)
             except OSError as error:
-                ending = f"cannot be started: {error}"
+                status, ending = 127, f"cannot be started: {error}"
             if self._stopping.is_set():
+                if status == -signal.SIGKILL:
+                    self._log.line("up", f"{self.child.name} did not stop in {self.child.grace:g} s: killed")
                 return
             if clock() - began >= STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS

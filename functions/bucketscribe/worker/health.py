@@ -17,6 +17,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve_health(port: int) -> None:
-    """Answer on this port of the loopback interface, in a thread of its own. Raises OSError if it is taken."""
+    """Answer on this port of the loopback interface, in a thread. Raises OSError if it is taken."""
     server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
 
@@ -136,10 +137,8 @@ class Worker:
             self._end(claim, outcome.get())
 
     def _pause(self, seconds: float) -> None:
-        try:
+        with suppress(Empty):
             self._wake.get(timeout=seconds)
-        except Empty:
-            pass
 
     def _renew(self, claim: Claim, status: Status) -> bool:
         try:

@@ -2,7 +2,7 @@
 
 Every file of a run is created once (`If-None-Match: *`), and what stands there is taken as it is: so a run
 can be repeated after a death at any step, and a stale worker cannot spoil what another has finished. Order:
-`plan.json`, `windows/0.json`, `transcript.json`, then the other formats, made from the transcript that stands.
+`plan.json`, `windows/0.json`, `transcript.json`, then the other formats, made from the one that stands.
 """
 
 import json

@@ -1,0 +1,66 @@
+"""Fixtures: real servers once a session, a clean bucket and queue for each test."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from bucketscribe.bucket import Bucket
+from bucketscribe.queue import Queue
+from bucketscribe.service import Service
+from bucketscribe.settings import Settings
+from bucketscribe.sweep import Sweep
+
+from tests.servers import Servers, running
+
+OWNER = "local"
+
+
+class LaterBucket(Bucket):
+    """The real bucket, whose clock can be put forward: ages grow without waiting."""
+
+    later = timedelta()
+
+    def time_of(self, response: Any) -> datetime:
+        return super().time_of(response) + self.later
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with running(tmp_path_factory.mktemp("servers")) as started:
+        yield started
+
+
+@pytest.fixture
+def settings(servers: Servers) -> Settings:
+    return servers.settings
+
+
+@pytest.fixture
+def bucket(settings: Settings) -> LaterBucket:
+    bucket = LaterBucket.connect(settings)
+    for entry in list(bucket.listing("")):
+        bucket.delete(entry.key)
+    uploads = bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", [])
+    for upload in uploads:
+        bucket.client.abort_multipart_upload(
+            Bucket=bucket.name, Key=upload["Key"], UploadId=upload["UploadId"]
+        )
+    return bucket
+
+
+@pytest.fixture
+def queue(settings: Settings) -> Queue:
+    queue = Queue.connect(settings)
+    queue.client.purge_queue(QueueUrl=queue.url)
+    return queue
+
+
+@pytest.fixture
+def service(settings: Settings, bucket: LaterBucket, queue: Queue) -> Service:
+    return Service.of(settings, bucket, queue)
+
+
+@pytest.fixture
+def sweep(service: Service) -> Sweep:
+    return Sweep(service)
