@@ -1,5 +1,6 @@
 """Fixtures: real servers once a session, a clean bucket and queue for each test."""
 
+import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,8 +33,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def settings(servers: Servers) -> Settings:
-    return servers.settings
+def settings(servers: Servers) -> Iterator[Settings]:
+    """Settings with a queue of the test's own: SQS lets nobody purge one twice a minute."""
+    client = Queue.connect(servers.settings).client
+    url = client.create_queue(QueueName=f"jobs-{uuid.uuid4()}")["QueueUrl"]
+    yield servers.settings.model_copy(update={"queue_url": url})
+    client.delete_queue(QueueUrl=url)
 
 
 @pytest.fixture
@@ -51,9 +56,7 @@ def bucket(settings: Settings) -> LaterBucket:
 
 @pytest.fixture
 def queue(settings: Settings) -> Queue:
-    queue = Queue.connect(settings)
-    queue.client.purge_queue(QueueUrl=queue.url)
-    return queue
+    return Queue.connect(settings)
 
 
 @pytest.fixture

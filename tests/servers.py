@@ -51,7 +51,8 @@ def wait_ready(child: Child) -> None:
             child.make_ready()
             return
         except NotReady as reason:
-            assert time.monotonic() < deadline, f"{child.name} is not ready: {reason}"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{child.name} is not ready") from reason
             time.sleep(0.05)
 
 
@@ -70,7 +71,7 @@ class Servers:
 @contextmanager
 def running(folder: Path) -> Iterator[Servers]:
     """Both servers with their data in a folder, until the end of the block."""
-    base = Settings(data_dir=folder, secret="a secret for tests only")  # type: ignore[arg-type]
+    base = Settings(data_dir=folder, secret="a secret for tests only")
     with claim(base.data_dir) as home:
         chosen = ports.choose(base, {})
         credentials = home.credentials()

@@ -91,7 +91,7 @@ def read_metadata(metadata: Mapping[str, Any], allowed_models: Collection[str]) 
                 "unknown_option",
                 f"There is no option {key!r}. Allowed are {', '.join((*OPTION_NAMES, *FILE_NAMES))}, "
                 "and any name that begins with x-.",
-                {"option": key},
+                {"option": key.encode(errors="replace").decode()},
             )
     model = given.get("model")
     if model is not None and model not in allowed_models:

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from . import logs
 from .bucket import Conflict, StorageError
-from .errors import Problem
 from .markers import Kind, Marker
 from .queue import Job
 from .records import FINAL, NoRecord, Record, State
@@ -56,7 +56,7 @@ class Sweep:
         for marker in markers:
             try:
                 looked += looks[marker.kind](marker, now)
-            except (Problem, NoRecord, Conflict, *StorageError) as error:
+            except Exception as error:  # noqa: BLE001 -- one look that fails must not keep the others from theirs
                 log.warning("look failed", marker=marker.key, code="look_failed", reason=str(error))
         return looked
 
@@ -196,12 +196,14 @@ class Sweep:
 
 def run_once(settings: Settings) -> int:
     """One sweep; returns the exit status."""
+    logs.configure(settings)
     Sweep(Service.connect(settings)).run()
     return 0
 
 
 def run_forever(settings: Settings) -> int:
     """Sweep at every interval until SIGTERM or SIGINT; returns the exit status."""
+    logs.configure(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -23,6 +23,8 @@ import pysubs2
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pysubs2.warnings import TimestampOverflow
 
+from .records import Warning
+
 FORMATS: dict[str, str] = {
     # name: content type
     "json": "application/json",
@@ -68,13 +70,6 @@ class Segment(_Model):
     speaker: str | None = None
 
 
-class Warn(_Model):
-    """Something that did not work, though the transcript stands."""
-
-    code: str
-    message: str
-
-
 class Transcript(_Model):
     """The words of one recording, and how they were found."""
 
@@ -89,7 +84,7 @@ class Transcript(_Model):
     model: str
     options: dict[str, Any] = {}
     timings: dict[str, Seconds] = Field(default={}, description="Seconds each stage took.")
-    warnings: tuple[Warn, ...] = ()
+    warnings: tuple[Warning, ...] = ()
 
 
 def render(transcript: Transcript, format: str) -> bytes:

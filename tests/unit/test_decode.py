@@ -150,8 +150,9 @@ def test_a_scratch_in_the_middle_is_passed_over(kind: str) -> None:
     assert read(bytes(data)).duration == pytest.approx(len(long) / RATE, abs=0.2)
 
 
-def test_where_it_breaks_is_told() -> None:
-    data = made("mp3")
+@pytest.mark.parametrize("kind", ["mp3", "wav", "flac", "mp4"])
+def test_where_it_breaks_is_told(kind: str) -> None:
+    data = made(kind)
     with pytest.raises(Undecodable) as caught:
         read(data[: len(data) // 2])
     assert caught.value.at_seconds == pytest.approx(SECONDS / 2, abs=0.5)

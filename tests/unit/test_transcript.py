@@ -6,7 +6,8 @@ import re
 
 import pysubs2
 import pytest
-from bucketscribe.transcript import FORMATS, Segment, Transcript, Warn, Word, render
+from bucketscribe.records import Warning
+from bucketscribe.transcript import FORMATS, Segment, Transcript, Word, render
 from pydantic import ValidationError
 
 NASTY = [
@@ -154,7 +155,7 @@ def test_json_comes_back_as_it_was() -> None:
     made = transcript("Grüße").model_copy(
         update={
             "segments": (Segment(id=1, start=2.0, end=2.4, text="Grüße", words=(word,)),),
-            "warnings": (Warn(code="diarization_failed", message="No."),),
+            "warnings": (Warning(code="diarization_failed", message="No."),),
             "timings": {"decode": 0.123},
         }
     )

@@ -81,7 +81,9 @@ def install(app: FastAPI) -> None:
             methods = (error.headers or {}).get("Allow", "another method")
             problem = Problem("method_not_allowed", f"{request.url.path} takes {methods}.")
             return answer(problem, dict(error.headers or {}))
-        return answer(Problem("no_such_route", f"There is nothing at {request.url.path}; see /docs."))
+        if error.status_code == 404:
+            return answer(Problem("no_such_route", f"There is nothing at {request.url.path}; see /docs."))
+        return answer(Problem("invalid_request", str(error.detail)))
 
     async def storage(request: Request, error: Exception) -> JSONResponse:
         log.error("storage unavailable", code="storage_unavailable", reason=str(error))

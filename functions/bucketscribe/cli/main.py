@@ -217,10 +217,7 @@ def sweep(once: Annotated[bool, typer.Option("--once", help="One look, instead o
     settings = _settings()
     from ..sweep import run_forever, run_once
 
-    if once:
-        run_once(settings)
-    else:
-        raise typer.Exit(run_forever(settings))
+    raise typer.Exit(run_once(settings) if once else run_forever(settings))
 
 
 def _settings() -> "Settings":

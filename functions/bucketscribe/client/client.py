@@ -164,7 +164,8 @@ class Client:
     def _begin(self, file: Path, size: int, options: Mapping[str, Any]) -> _Begun:
         given = {name: value for name, value in options.items() if value is not None}
         body = {
-            "filename": file.name,
+            # A name that is no text on this machine is made one, as JSON holds nothing else.
+            "filename": os.fsencode(file.name).decode(errors="replace"),
             # The server tells types by extension, the same way for every client's machine.
             "type": "application/octet-stream",
             "metadata": {**given, "size": size, "partSize": part_bytes(size)},

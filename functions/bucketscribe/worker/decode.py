@@ -124,14 +124,16 @@ def decode(file: Seekable, report: Report) -> Audio:
 
 
 def _decode(container: InputContainer, watched: "_Watched", report: Report) -> Audio:
+    if not container.streams:
+        raise Undecodable("Nothing in the recording can be decoded.", 0.0)
     stream = container.streams.best("audio")
     if not isinstance(stream, AudioStream):
         raise NoAudio("The recording has no sound track.")
     if stream.codec_context is None:
         raise Undecodable("The recording's sound is in a coding we cannot decode.")
-    _check_whole(watched)
     track = _Track(container, stream, watched.size)
     track.run(report)
+    track.check_whole(_lacks(watched))
     track.check(_mp3_frames(watched) if container.format.name == "mp3" else None)
     report(1.0)
     return Audio(np.frombuffer(track.output, np.float32), track.bad)
@@ -228,6 +230,11 @@ class _Track:
             for made in self._resampler.resample(frame):
                 self.output += memoryview(made.planes[0])[: made.samples * 4]
 
+    def check_whole(self, lacks: str | None) -> None:
+        """Judge a file that says itself how long it is; `lacks`: what is not there of it."""
+        if lacks is not None:
+            raise self._damaged(f"The recording is cut short: {lacks}.")
+
     def check(self, frames: int | None) -> None:
         """Judge a track that was read to its end; `frames`: how many the file says it has."""
         if not self.output:
@@ -306,20 +313,21 @@ def _end_of(packet: _Packet) -> float:
     return float((packet.pts + (packet.duration or 0)) * packet.time_base)
 
 
-def _check_whole(watched: _Watched) -> None:
-    """Ask containers that say how many bytes they have. Raises `Undecodable`."""
+def _lacks(watched: _Watched) -> str | None:
+    """What is missing of a container that says how many bytes it has; None if nothing is, or it does not."""
     head = watched.at(0, 12)
     if head[:4] == b"RIFF":
         (size,) = struct.unpack("<I", head[4:8])
         if 0 < size < _RIFF_UNKNOWN and size + 8 > watched.size + _RIFF_SLACK_BYTES:
-            raise Undecodable(f"The recording is cut short: {size + 8 - watched.size} bytes are missing.")
+            return f"{size + 8 - watched.size} bytes are missing"
     elif head[:4] == b"OggS":
         # A page is at most 65,307 bytes, so the last one begins in here.
         tail = watched.at(max(watched.size - 65_307, 0), 65_307)
         page = tail[tail.rfind(b"OggS") :]
         segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
         if len(page) < 27 or len(page) < 27 + page[26] + sum(segments):
-            raise Undecodable("The recording is cut short: its last page is not whole.")
+            return "its last page is not whole"
+    return None
 
 
 def _mp3_frames(watched: _Watched) -> int | None:

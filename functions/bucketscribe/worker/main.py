@@ -23,7 +23,7 @@ from ..bucket import StorageError
 from ..errors import FAILURES
 from ..markers import Kind
 from ..queue import Job
-from ..records import Failure, Warning
+from ..records import Failure
 from ..service import Service
 from ..settings import Settings
 from ..transcript import Transcript
@@ -39,8 +39,8 @@ RECEIVE_SECONDS = 20
 OLDEST_LOOKED_AT = 10
 
 
-class Stopping(Exception):
-    """Raised out of a long poll by a signal."""
+class Stopping(BaseException):
+    """Raised out of a long poll by a signal. An Exception would be taken for a failed try by the SDK."""
 
 
 class Worker:
@@ -167,7 +167,7 @@ class Worker:
                         language=outcome.language,
                         duration=outcome.duration,
                         timings=outcome.timings,
-                        warnings=tuple(Warning(code=w.code, message=w.message) for w in outcome.warnings),
+                        warnings=outcome.warnings,
                     )
                 case RunFailed():
                     transcriptions.fail(claim, outcome.failure)

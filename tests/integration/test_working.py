@@ -1,0 +1,176 @@
+"""The worker on recordings that are damaged, changed or gone, and as a real process that is told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from io import BytesIO
+
+import av
+import numpy as np
+import pytest
+from bucketscribe.records import Failure, Progress, State
+from bucketscribe.service import Service
+from bucketscribe.worker.main import make_engine
+from bucketscribe.worker.run import PlanDiffers, Run, RunFailed, Status, Stopped
+from fastapi.testclient import TestClient
+
+from tests.integration.conftest import Uploader
+from tests.integration.test_transcriptions import claimed
+from tests.integration.test_uploading import SPEECH
+from tests.media.make import encode, speech
+from tests.servers import Servers
+
+
+def silent_film() -> bytes:
+    """A video without a sound track."""
+    file = BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=Fraction(10))
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(10):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def run_of(service: Service, id: str, status: Status | None = None) -> Run:
+    record = claimed(service, id).record
+    return Run(
+        service.bucket, make_engine(service.settings), record, service.settings.model, status or Status()
+    )
+
+
+def failure(service: Service, id: str) -> Failure:
+    with pytest.raises(RunFailed) as failed:
+        run_of(service, id).transcript()
+    return failed.value.failure
+
+
+def test_a_film_without_sound_fails_with_no_audio(uploader: Uploader, service: Service) -> None:
+    upload = uploader.send(silent_film(), "film.mp4", "video/mp4")
+    assert failure(service, upload.id).code == "no_audio"
+
+
+def test_a_truncated_recording_fails_and_says_at_which_second(uploader: Uploader, service: Service) -> None:
+    whole = encode("wav", *speech())
+    upload = uploader.send(whole[: len(whole) // 2])
+    failed = failure(service, upload.id)
+    assert failed.code == "undecodable"
+    assert failed.at_seconds == pytest.approx(5.5, abs=0.5)
+
+
+def test_garbage_behind_a_valid_header_is_undecodable(uploader: Uploader, service: Service) -> None:
+    whole = encode("mp4", *speech())
+    garbage = whole[:64] + np.random.default_rng(1).bytes(len(whole))
+    upload = uploader.send(garbage, "talk.mp4", "video/mp4")
+    assert failure(service, upload.id).code == "undecodable"
+
+
+def test_a_recording_that_was_replaced_is_not_transcribed(uploader: Uploader, service: Service) -> None:
+    upload = uploader.send(SPEECH)
+    service.bucket.put(upload.key, SPEECH + b"\0")
+    assert failure(service, upload.id).code == "recording_changed"
+
+
+def test_a_recording_that_is_gone_is_lost(uploader: Uploader, service: Service) -> None:
+    upload = uploader.send(SPEECH)
+    service.bucket.delete(upload.key)
+    assert failure(service, upload.id).code == "recording_lost"
+
+
+def test_silence_gives_an_empty_transcript(uploader: Uploader, service: Service) -> None:
+    upload = uploader.send(encode("wav", np.zeros((1, 16000 * 3), np.float32), 16000))
+    transcript = run_of(service, upload.id).transcript()
+    assert (transcript.text, transcript.segments) == ("", ())
+
+
+def test_a_run_told_to_stop_leaves_no_transcript(uploader: Uploader, service: Service) -> None:
+    upload = uploader.send(SPEECH)
+    status = Status()
+    status.stop.set()
+    run = run_of(service, upload.id, status)
+    with pytest.raises(Stopped):
+        run.transcript()
+    assert list(service.bucket.listing("results/")) == []
+
+
+def test_a_run_planned_for_another_model_becomes_the_next_run(uploader: Uploader, service: Service) -> None:
+    upload = uploader.send(SPEECH)
+    claim = claimed(service, upload.id)
+    plan = b'{"engine": "faster-whisper", "model": "enormous"}'
+    service.bucket.create(f"{claim.record.results_prefix}plan.json", plan)
+    run = Run(service.bucket, make_engine(service.settings), claim.record, "tiny.en", Status())
+    with pytest.raises(PlanDiffers):
+        run.transcript()
+    service.transcriptions.restart(claim)
+    record = service.transcriptions.get("local", upload.id).record
+    assert (record.state, record.run) == (State.QUEUED, 2)
+
+
+def test_what_an_engine_cannot_do_is_a_warning(uploader: Uploader, service: Service) -> None:
+    upload = uploader.send(SPEECH, diarize=True)
+    transcript = run_of(service, upload.id).transcript()
+    assert [warning.code for warning in transcript.warnings] == ["no_speakers"]
+
+
+@contextmanager
+def worker_process(servers: Servers, service: Service) -> Iterator[subprocess.Popen[bytes]]:
+    environment = servers.environment | {
+        "BUCKETSCRIBE_QUEUE_URL": service.queue.url,
+        "BUCKETSCRIBE_MODEL": "tiny.en",
+        "BUCKETSCRIBE_HEARTBEAT_SECONDS": "0.5",
+    }
+    command = [sys.executable, "-m", "bucketscribe.cli.main", "worker"]
+    process = subprocess.Popen(command, env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def follow(api: TestClient, id: str, until: Callable[[str], bool]) -> list[str]:
+    """The lines of an event stream, as far as the first that fits."""
+    lines = []
+    with api.stream("GET", f"/transcriptions/{id}/events?wait=60") as stream:
+        for line in stream.iter_lines():
+            lines.append(line)
+            if until(line):
+                return lines
+    raise AssertionError(lines)
+
+
+def test_a_canceled_transcription_is_stopped_within_seconds_and_the_worker_goes_on(
+    uploader: Uploader, api: TestClient, service: Service, servers: Servers
+) -> None:
+    samples, rate = speech()
+    long = uploader.send(encode("flac", np.tile(samples, (1, 60)), rate), "long.flac", "audio/flac")
+    short = uploader.send(SPEECH)
+    with worker_process(servers, service) as process:
+        follow(api, long.id, lambda line: '"transcribing"' in line)
+        api.post(f"/transcriptions/{long.id}/cancel")
+        follow(api, short.id, lambda line: '"state":"completed"' in line)
+        assert long.state() == "canceled"
+        # Nothing to do: told to stop, it stops at once, and not at the end of a long poll.
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+
+
+def test_a_worker_told_to_stop_gives_its_run_back_at_once(
+    uploader: Uploader, api: TestClient, service: Service, servers: Servers
+) -> None:
+    samples, rate = speech()
+    upload = uploader.send(encode("flac", np.tile(samples, (1, 60)), rate), "long.flac", "audio/flac")
+    with worker_process(servers, service) as process:
+        follow(api, upload.id, lambda line: '"transcribing"' in line)
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(5) == 0
+    record = service.transcriptions.get("local", upload.id).record
+    assert (record.state, record.attempts, record.lease) == (State.QUEUED, 0, None)
+    assert service.queue.count() == 1
+    assert record.progress is None or isinstance(record.progress, Progress)

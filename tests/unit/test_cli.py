@@ -1,0 +1,350 @@
+"""The command line as its users see it: what it prints where, its exit status, and how fast it starts.
+
+Commands are run as processes. Where a server has to answer it is a stand-in (`standins.py`); the way from a
+file to its transcript through the real ones is tested elsewhere.
+"""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from bucketscribe.cli.main import Format, State, app
+from bucketscribe.records import State as RecordState
+from bucketscribe.transcript import FORMATS
+from typer.testing import CliRunner
+
+from tests.unit.standins import ID, ApiHandler, ApiStandIn, BucketHandler, BucketStandIn, document, stream
+
+COMMANDS = ["transcribe", "ls", "show", "get", "cancel", "retry", "rm", "up", "worker", "sweep"]
+NOBODY = "http://127.0.0.1:9"
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "bucketscribe.cli.main", *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("BUCKETSCRIBE_")}
+    return {**ours, "COLUMNS": "200", **more}
+
+
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(**more),
+        check=False,
+    )
+
+
+@pytest.fixture
+def bucket() -> Iterator[BucketStandIn]:
+    with BucketStandIn() as server:
+        yield server
+
+
+@pytest.fixture
+def api(bucket: BucketStandIn) -> Iterator[ApiStandIn]:
+    with ApiStandIn(bucket) as server:
+        yield server
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(b"RIFF....WAVEfmt ")
+    return path
+
+
+def finishes(api: ApiStandIn, *documents: dict[str, object]) -> None:
+    """Let the transcription go through these, and its transcript be there."""
+    versions = list(enumerate(documents, 1))
+    api.routes[f"GET /transcriptions/{ID}/events"] = lambda request: stream(request, *versions)
+    for format in Format:
+        api.routes[f"GET /transcriptions/{ID}/transcript.{format}"] = lambda request: request.answer(
+            307, Location=f"{api.bucket.url}/transcript"
+        )
+
+
+# Help and start
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_shows_an_example_of_it(name: str) -> None:
+    result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert "Example: " in result.output
+    assert f"bucketscribe {name}" in result.output.partition("Example: ")[2]
+
+
+def test_these_are_all_commands() -> None:
+    assert [info.callback.__name__ for info in app.registered_commands if info.callback] == COMMANDS
+
+
+def test_nothing_heavy_is_imported_at_the_start_nor_by_a_client_command() -> None:
+    heavy = ["boto3", "botocore", "fastapi", "uvicorn", "av", "faster_whisper", "numpy", "pysubs2"]
+    program = (
+        "import sys; from bucketscribe.cli.main import app; light = 'urllib3' not in sys.modules\n"
+        "try: app(['ls', '--server', 'http://127.0.0.1:9'])\n"
+        f"except SystemExit: print(light, [name for name in {heavy} if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert result.stdout == "True []\n"
+
+
+def test_formats_and_states_are_those_of_the_server() -> None:
+    assert {*map(str, Format)} == set(FORMATS)
+    assert {*map(str, State), "deleted"} == {*map(str, RecordState)}
+
+
+# Errors
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["show", ID], ["get", ID], ["cancel", ID], ["rm", ID]])
+def test_an_unreachable_server_is_one_line_and_status_1(arguments: Sequence[str]) -> None:
+    result = run(*arguments, BUCKETSCRIBE_SERVER=NOBODY)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"Error: {NOBODY} does not answer: Connection refused.")
+    assert result.stderr.endswith("[unreachable]\n")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["frobnicate"],
+        ["get"],
+        ["get", ID, "--format", "doc"],
+        ["ls", "--server", "localhost"],
+        ["transcribe", "/no/such/file.wav"],
+        ["get", ID, "--output", "/no/such/folder/talk.txt"],
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_status_2(arguments: Sequence[str]) -> None:
+    result = run(*arguments, BUCKETSCRIBE_SERVER=NOBODY)
+    assert result.returncode == 2
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_problem_is_one_line_with_its_code(api: ApiStandIn) -> None:
+    api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.problem(404, "no_such_transcription")
+    result = run("show", ID, "--server", api.url)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "Error: This is no_such_transcription. [no_such_transcription]\n"
+
+
+@pytest.mark.parametrize("name", ["up", "worker", "sweep"])
+def test_a_setting_that_makes_no_sense_is_one_line(name: str) -> None:
+    result = run(name, BUCKETSCRIBE_PORT="eighty", BUCKETSCRIBE_MAX_ATTEMPTS="0")
+    assert result.returncode == 1
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("BUCKETSCRIBE_PORT: ")
+    assert lines[1].startswith("BUCKETSCRIBE_MAX_ATTEMPTS: ")
+
+
+# Transcribing
+
+
+def test_a_transcript_is_all_there_is_on_standard_output(api: ApiStandIn, recording: Path) -> None:
+    warning = {"code": "no_diarization", "message": "Speakers were not told apart."}
+    finishes(
+        api,
+        document("running", progress={"stage": "decoding", "percent": 0}),
+        document("running", progress={"stage": "decoding", "percent": 80}),
+        document("completed", warnings=[warning]),
+    )
+    result = run("transcribe", str(recording), "--language", "en", "--task", "translate", "--server", api.url)
+    assert (result.returncode, result.stdout) == (0, "And so, my fellow Americans\n")
+    assert result.stderr.splitlines() == [
+        "uploading talk.wav (16 bytes)",
+        "running (decoding)",
+        "completed",
+        "Warning: Speakers were not told apart. [no_diarization]",
+    ]
+    given = api.begun[0]["metadata"]
+    assert (given["language"], given["task"]) == ("en", "translate")
+    assert "model" not in given
+
+
+def test_a_terminal_sees_bars_while_standard_output_stays_clean(api: ApiStandIn, recording: Path) -> None:
+    finishes(api, document("running", progress={"stage": "decoding", "percent": 40}), document("completed"))
+    terminal, its_end = pty.openpty()
+    process = subprocess.Popen(
+        command("transcribe", str(recording), "--server", api.url),
+        stdout=subprocess.PIPE,
+        stderr=its_end,
+        text=True,
+        env=environment(TERM="xterm"),
+    )
+    os.close(its_end)
+    shown = b""
+    # Linux says EIO, others nothing, once the other end is closed.
+    with suppress(OSError):
+        while block := os.read(terminal, 65536):
+            shown += block
+    os.close(terminal)
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, "And so, my fellow Americans\n")
+    assert b"talk.wav" in shown
+    assert b"decoding" in shown
+    assert b"40%" in shown
+
+
+def test_the_name_of_the_output_decides_its_format_unless_told(
+    api: ApiStandIn, recording: Path, tmp_path: Path
+) -> None:
+    finishes(api, document("completed"))
+    output = tmp_path / "talk.SRT"
+    result = run("transcribe", str(recording), "-o", str(output), "--server", api.url)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert output.read_text() == "And so, my fellow Americans\n"
+    assert run("get", ID, "-o", str(output), "-f", "vtt", "--server", api.url).returncode == 0
+    asked = [call.rpartition(".")[2] for call in api.calls if "transcript." in call]
+    assert asked == ["srt", "vtt"]
+
+
+def test_without_waiting_the_id_is_printed(api: ApiStandIn, recording: Path) -> None:
+    result = run("transcribe", str(recording), "--no-wait", "--server", api.url)
+    assert (result.returncode, result.stdout) == (0, f"{ID}\n")
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (document("canceled"), "The transcription is canceled."),
+        (
+            document(
+                "failed",
+                error={
+                    "code": "undecodable",
+                    "message": "It\x1b[2J cannot\nbe decoded.",
+                    "stage": "decode",
+                    "at_seconds": 12.5,
+                },
+            ),
+            "The transcription failed in stage decode at 12.5 s of the recording: "
+            "It\ufffd[2J cannot be decoded. [undecodable]",
+        ),
+    ],
+)
+def test_no_transcript_is_status_3(
+    api: ApiStandIn, recording: Path, last: dict[str, object], said: str
+) -> None:
+    finishes(api, last)
+    result = run("transcribe", str(recording), "--server", api.url)
+    assert (result.returncode, result.stdout) == (3, "")
+    assert result.stderr.splitlines()[-1] == f"Error: {said} See: bucketscribe show {ID}"
+
+
+@pytest.mark.parametrize(("state", "status"), [("running", 1), ("failed", 3)])
+def test_a_transcript_not_ready_yet_is_told_from_one_that_never_will_be(
+    api: ApiStandIn, state: str, status: int
+) -> None:
+    api.routes[f"GET /transcriptions/{ID}/transcript.txt"] = lambda request: request.problem(
+        409, "not_ready", state=state
+    )
+    result = run("get", ID, "--server", api.url)
+    assert (result.returncode, result.stdout) == (status, "")
+    assert result.stderr.endswith("[not_ready]\n")
+
+
+def test_ctrl_c_while_waiting_says_how_to_go_on(api: ApiStandIn, recording: Path) -> None:
+    waiting, over = threading.Event(), threading.Event()
+
+    def events(request: ApiHandler) -> None:
+        waiting.set()
+        over.wait(30)
+        stream(request)
+
+    api.routes[f"GET /transcriptions/{ID}/events"] = events
+    status, errors = interrupt(["transcribe", str(recording), "--server", api.url], waiting)
+    over.set()
+    assert status == 130
+    assert errors.splitlines()[-1] == f"The transcription goes on: bucketscribe get {ID}"
+    assert api.aborted == 0
+
+
+def test_ctrl_c_while_uploading_aborts_the_upload(
+    api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    sending, over = threading.Event(), threading.Event()
+
+    def hang(request: BucketHandler) -> None:
+        sending.set()
+        over.wait(30)
+        request.reset()
+
+    bucket.faults = {1: [hang]}
+    status, errors = interrupt(["transcribe", str(recording), "--server", api.url], sending)
+    over.set()
+    assert status == 130
+    assert "Traceback" not in errors
+    assert api.aborted == 1
+
+
+def interrupt(arguments: Sequence[str], when: threading.Event) -> tuple[int, str]:
+    """Press Ctrl-C at that moment; the exit status, and what was said."""
+    process = subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # A shell's background jobs, and so perhaps this test, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert when.wait(30)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    return process.returncode, errors
+
+
+# Lists and single ones
+
+
+def test_a_list_goes_on_over_pages_and_keeps_to_its_limit(api: ApiStandIn) -> None:
+    def page(request: ApiHandler) -> None:
+        more = "cursor" not in request.query
+        request.answer_json(200, {"transcriptions": [document()] * 2, "cursor": "next" if more else None})
+
+    api.routes["GET /transcriptions"] = page
+    assert len(run("ls", "--server", api.url).stdout.splitlines()) == 4
+    assert len(run("ls", "--limit", "3", "--server", api.url).stdout.splitlines()) == 3
+
+
+def test_lists_and_single_ones_come_as_json(api: ApiStandIn) -> None:
+    one = document("running", progress={"stage": "decoding", "percent": 5}, mood="good")
+    api.routes["GET /transcriptions"] = lambda request: request.answer_json(
+        200, {"transcriptions": [one, one], "cursor": None}
+    )
+    api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.answer_json(200, one)
+    lines = [json.loads(line) for line in run("ls", "--json", "--server", api.url).stdout.splitlines()]
+    shown = json.loads(run("show", ID, "--json", "--server", api.url).stdout)
+    assert lines == [shown, shown]
+    assert (shown["id"], shown["mood"]) == (ID, "good")
+    assert "running (decoding 5 %)" in run("show", ID, "--server", api.url).stdout
+
+
+def test_one_that_cannot_be_helped_does_not_stop_the_others(api: ApiStandIn) -> None:
+    api.routes[f"DELETE /transcriptions/{ID}"] = lambda request: request.answer_json(202, {})
+    api.routes["DELETE /transcriptions/unknown"] = lambda request: request.problem(
+        404, "no_such_transcription"
+    )
+    result = run("rm", "unknown", ID, "--server", api.url)
+    assert (result.returncode, result.stdout) == (1, f"{ID}  deleted\n")
+    assert result.stderr == "Error: unknown: This is no_such_transcription. [no_such_transcription]\n"

@@ -1,0 +1,502 @@
+"""The Python client when things go wrong, against the stand-ins of `standins.py`.
+
+That it gets along with the real API and a real bucket is tested elsewhere.
+"""
+
+import json
+import re
+import socket
+import tracemalloc
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from bucketscribe import records
+from bucketscribe.client import (
+    Backoff,
+    BucketRefused,
+    Client,
+    ServerProblem,
+    Transcription,
+    Unreachable,
+    UploadFailed,
+    UploadProgress,
+)
+from bucketscribe.client.events import Event, parse
+from bucketscribe.client.model import FINAL
+from bucketscribe.client.transfer import MAX_PARTS, PART_BYTES, part_bytes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.standins import (
+    ID,
+    PART,
+    ApiHandler,
+    ApiStandIn,
+    BucketHandler,
+    BucketStandIn,
+    Fault,
+    chunk,
+    cut_in_the_middle,
+    document,
+    expired,
+    expired_and_hung_up,
+    no_such_upload,
+    slow_down,
+    stream,
+)
+
+FAST = Backoff(tries=5, first=0.01, longest=0.02)
+
+
+@pytest.fixture
+def bucket() -> Iterator[BucketStandIn]:
+    with BucketStandIn() as server:
+        yield server
+
+
+@pytest.fixture
+def api(bucket: BucketStandIn) -> Iterator[ApiStandIn]:
+    with ApiStandIn(bucket) as server:
+        yield server
+
+
+@pytest.fixture
+def client(api: ApiStandIn) -> Iterator[Client]:
+    headers = {"Authorization": "Bearer secret"}
+    with Client(api.url, headers=headers, quick=FAST, patient=FAST, pace_seconds=0.02) as client:
+        yield client
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Six parts, the last a short one; no two parts are alike."""
+    path = tmp_path / "täl k.wav"
+    path.write_bytes(b"".join(bytes([number]) * PART for number in range(5)) + b"the end")
+    return path
+
+
+def arrived(bucket: BucketStandIn) -> bytes:
+    return b"".join(bucket.parts[number] for number in sorted(bucket.parts))
+
+
+# Uploading
+
+
+def test_an_upload_arrives_whole_and_is_completed_in_order(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    told: list[UploadProgress] = []
+    transcription = client.upload(recording, {"language": "en", "model": None}, told.append)
+    assert transcription.id == ID
+    assert arrived(bucket) == recording.read_bytes()
+    assert [part["PartNumber"] for part in api.completed[0]] == [1, 2, 3, 4, 5, 6]
+    assert api.completed[0][5]["ETag"] == '"etag-6"'
+    assert told[-1] == UploadProgress(recording.stat().st_size, recording.stat().st_size)
+    assert api.aborted == 0
+
+
+def test_begin_declares_size_part_size_and_the_options_given(
+    client: Client, api: ApiStandIn, recording: Path
+) -> None:
+    client.upload(recording, {"language": "en", "model": None})
+    size = recording.stat().st_size
+    assert api.begun == [
+        {
+            "filename": "täl k.wav",
+            "type": "application/octet-stream",
+            "metadata": {"language": "en", "size": size, "partSize": PART_BYTES},
+        }
+    ]
+
+
+def test_parts_are_sent_a_few_at_a_time_with_their_exact_length(
+    client: Client, bucket: BucketStandIn, recording: Path
+) -> None:
+    client.upload(recording)
+    assert bucket.most_at_once <= 4
+    lengths = sorted(int(headers["Content-Length"]) for headers in bucket.headers_seen)
+    assert lengths == [7, *[PART] * 5]
+    assert all("Transfer-Encoding" not in headers for headers in bucket.headers_seen)
+
+
+def test_urls_are_signed_a_hundred_at_a_time(client: Client, api: ApiStandIn, tmp_path: Path) -> None:
+    api.part_size = 1
+    recording = tmp_path / "talk.wav"
+    recording.write_bytes(b"x" * 250)
+    client.upload(recording)
+    assert api.batches == ["1-100", "101-200", "201-250"]
+
+
+def test_a_large_part_is_never_held_in_memory(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, tmp_path: Path
+) -> None:
+    api.part_size = 64 * 1024**2
+    bucket.keep_bodies = False
+    recording = tmp_path / "talk.wav"
+    with recording.open("wb") as file:
+        file.truncate(2 * api.part_size)
+    tracemalloc.start()
+    try:
+        client.upload(recording)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024**2
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("fault", [cut_in_the_middle, slow_down, expired, expired_and_hung_up])
+def test_a_part_that_fails_is_sent_again(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path, fault: Fault
+) -> None:
+    bucket.faults = {2: [fault], 6: [fault, fault]}
+    client.upload(recording)
+    assert arrived(bucket) == recording.read_bytes()
+    assert (bucket.tries[1], bucket.tries[2], bucket.tries[6]) == (1, 2, 3)
+    assert len(api.batches) > 1, "a new try has a new URL"
+
+
+def test_a_part_sent_again_is_not_counted_twice(
+    client: Client, bucket: BucketStandIn, recording: Path
+) -> None:
+    bucket.faults = {number: [cut_in_the_middle, slow_down] for number in range(1, 6)}
+    told: list[UploadProgress] = []
+    client.upload(recording, on_progress=told.append)
+    assert max(progress.sent for progress in told) == told[-1].sent == recording.stat().st_size
+
+
+def test_urls_that_expired_while_the_upload_slept_are_signed_anew(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    def wake_up(request: BucketHandler) -> None:
+        bucket.valid_from = 2
+        expired(request)
+
+    bucket.faults = {1: [wake_up]}
+    client.upload(recording)
+    assert arrived(bucket) == recording.read_bytes()
+
+
+def test_a_part_refused_however_signed_ends_the_upload_and_aborts_it(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    bucket.valid_from = 1_000_000
+    with pytest.raises(BucketRefused, match=r"bucket_refused: The bucket refused part \d: 403 AccessDenied"):
+        client.upload(recording)
+    assert api.aborted == 1
+    assert not api.completed
+
+
+def test_an_upload_that_fails_keeps_its_parts_if_told_to(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    bucket.valid_from = 1_000_000
+    with pytest.raises(BucketRefused):
+        client.upload(recording, keep=True)
+    assert api.aborted == 0
+
+
+def test_a_bucket_that_stays_down_is_unreachable_in_the_end(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    bucket.faults = {3: [cut_in_the_middle] * 5}
+    with pytest.raises(Unreachable, match=bucket.url):
+        client.upload(recording)
+    assert bucket.tries[3] == FAST.tries
+    assert api.aborted == 1
+
+
+def test_an_upload_the_bucket_does_not_know_is_explained_by_the_api(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    bucket.faults = {1: [no_such_upload]}
+    api.routes["GET /s3/multipart/sealed%2Fid"] = lambda request: request.problem(410, "upload_expired")
+    with pytest.raises(ServerProblem) as raised:
+        client.upload(recording)
+    assert (raised.value.status, raised.value.code) == (410, "upload_expired")
+
+
+def test_ctrl_c_aborts_the_upload(client: Client, api: ApiStandIn, recording: Path) -> None:
+    def interrupt(_progress: UploadProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        client.upload(recording, on_progress=interrupt)
+    assert api.aborted == 1
+    assert not api.completed
+
+
+def test_a_file_changed_while_it_was_sent_is_not_transcribed(
+    client: Client, api: ApiStandIn, recording: Path
+) -> None:
+    def change(_progress: UploadProgress) -> None:
+        with recording.open("ab") as file:
+            file.write(b"more")
+
+    with pytest.raises(UploadFailed, match="file_changed"):
+        client.upload(recording, on_progress=change)
+    assert (api.aborted, api.completed) == (1, [])
+
+
+def test_a_file_that_became_shorter_is_not_waited_for(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    def shorten(request: BucketHandler) -> None:
+        with recording.open("r+b") as file:
+            file.truncate(10)
+        slow_down(request)
+
+    bucket.faults = {number: [shorten] for number in range(1, 7)}
+    with pytest.raises(UploadFailed, match="file_changed"):
+        client.upload(recording)
+    assert api.aborted == 1
+
+
+@pytest.mark.parametrize("what", ["empty_file", "not_a_file", "file_unreadable"])
+def test_what_is_no_recording_is_refused_before_anything_is_asked(
+    client: Client, api: ApiStandIn, tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "talk.wav"
+    if what == "empty_file":
+        path.touch()
+    elif what == "not_a_file":
+        path.mkdir()
+    with pytest.raises(UploadFailed) as raised:
+        client.upload(path)
+    assert raised.value.code == what
+    assert not api.calls
+
+
+def test_complete_is_asked_again_when_its_answer_is_lost(
+    client: Client, api: ApiStandIn, recording: Path
+) -> None:
+    call = "POST /s3/multipart/sealed%2Fid/complete"
+
+    def lose(request: ApiHandler) -> None:
+        del api.routes[call]
+        request.body()
+        request.reset()
+
+    api.routes[call] = lose
+    client.upload(recording)
+    assert len(api.completed) == 1
+    assert api.calls[call] == 2
+
+
+def test_begin_is_not_asked_twice_when_its_answer_is_lost(
+    client: Client, api: ApiStandIn, recording: Path
+) -> None:
+    api.routes["POST /s3/multipart"] = lambda request: request.reset()
+    with pytest.raises(Unreachable):
+        client.upload(recording)
+    assert api.calls["POST /s3/multipart"] == 1
+
+
+@given(st.integers(1, 5 * 1024**4))
+def test_part_sizes_keep_the_limits_of_s3(size: int) -> None:
+    chosen = part_bytes(size)
+    assert chosen >= PART_BYTES
+    assert -(-size // chosen) <= MAX_PARTS
+    assert chosen == PART_BYTES or size > PART_BYTES * MAX_PARTS
+
+
+# Problems
+
+
+def test_a_problem_document_becomes_a_server_problem(client: Client, api: ApiStandIn) -> None:
+    api.routes[f"POST /transcriptions/{ID}/retry"] = lambda request: request.problem(
+        409, "not_possible", state="running"
+    )
+    with pytest.raises(ServerProblem, match=r"^not_possible: This is not_possible\.$") as raised:
+        client.retry(ID)
+    assert (raised.value.status, raised.value.code) == (409, "not_possible")
+    assert raised.value.document["state"] == "running"
+
+
+def test_an_error_that_is_no_problem_document_is_told_by_its_status(client: Client, api: ApiStandIn) -> None:
+    api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.answer(500, b"<html>Oops</html>")
+    with pytest.raises(ServerProblem, match=r"^http_500: Internal Server Error$"):
+        client.get(ID)
+
+
+def test_an_answer_of_another_server_is_no_transcription(client: Client, api: ApiStandIn) -> None:
+    api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.answer(200, b"<html>Welcome</html>")
+    with pytest.raises(ServerProblem, match=r"^bad_answer: "):
+        client.get(ID)
+
+
+def test_a_busy_server_is_asked_again(client: Client, api: ApiStandIn) -> None:
+    call = f"POST /transcriptions/{ID}/cancel"
+
+    def busy(request: ApiHandler) -> None:
+        api.routes[call] = lambda request: request.answer_json(200, document("canceled"))
+        request.problem(503, "busy")
+
+    api.routes[call] = busy
+    assert client.cancel(ID).state == "canceled"
+
+
+def test_nobody_there_is_told_with_the_address_and_the_reason() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with Client(url, quick=FAST) as client, pytest.raises(Unreachable) as raised:
+            client.get(ID)
+    assert str(raised.value) == f"unreachable: {url} does not answer: Connection refused."
+
+
+@pytest.mark.parametrize("server", ["", "localhost:8000", "ftp://localhost", "http://"])
+def test_what_is_no_url_is_no_server(server: str) -> None:
+    with pytest.raises(ValueError, match="is not a URL"):
+        Client(server)
+
+
+# Reading
+
+
+def test_fields_and_states_of_a_newer_server_are_kept(client: Client, api: ApiStandIn) -> None:
+    newer = document("pondering", mood="good", progress={"stage": "tea", "percent": 12, "cups": 2})
+    api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.answer_json(200, newer)
+    transcription = client.get(ID)
+    assert transcription.state == "pondering"
+    assert not transcription.final
+    assert transcription.model_dump()["mood"] == "good"
+
+
+def test_a_list_asks_for_what_is_given_and_for_nothing_else(client: Client, api: ApiStandIn) -> None:
+    asked: list[dict[str, list[str]]] = []
+
+    def page(request: ApiHandler) -> None:
+        asked.append(request.query)
+        request.answer_json(200, {"transcriptions": [document()], "cursor": "a&b"})
+
+    api.routes["GET /transcriptions"] = page
+    first = client.list(state="queued")
+    client.list(cursor=first.cursor, limit=5)
+    assert asked == [{"state": ["queued"]}, {"cursor": ["a&b"], "limit": ["5"]}]
+
+
+def test_a_transcript_comes_from_the_bucket_which_sees_no_header_of_the_api(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn
+) -> None:
+    seen: list[str | None] = []
+
+    def redirect(request: ApiHandler) -> None:
+        seen.append(request.headers["Authorization"])
+        request.answer(307, Location=f"{bucket.url}/transcript.txt")
+
+    api.routes[f"GET /transcriptions/{ID}/transcript.txt"] = redirect
+    assert client.transcript(ID, "txt") == b"And so, my fellow Americans\n"
+    assert seen == ["Bearer secret"]
+    assert "Authorization" not in bucket.headers_seen[0]
+
+
+def test_a_transcript_that_is_not_ready_is_a_problem(client: Client, api: ApiStandIn) -> None:
+    api.routes[f"GET /transcriptions/{ID}/transcript.srt"] = lambda request: request.problem(
+        409, "not_ready", state="running"
+    )
+    with pytest.raises(ServerProblem, match="not_ready"):
+        client.transcript(ID, "srt")
+
+
+# Waiting
+
+
+def test_waiting_goes_on_after_the_last_event_when_the_stream_breaks(client: Client, api: ApiStandIn) -> None:
+    resumed: list[str | None] = []
+
+    def events(request: ApiHandler) -> None:
+        resumed.append(request.headers["Last-Event-ID"])
+        if len(resumed) == 1:
+            request.send_response(200)
+            request.send_header("Content-Type", "text/event-stream; charset=utf-8")
+            request.send_header("Transfer-Encoding", "chunked")
+            request.end_headers()
+            data = json.dumps(document("running", progress={"stage": "decoding", "percent": 5}))
+            chunk(request, f": hello\n\nid: 4\nevent: transcription\ndata: {data}\n\nid: 5\nda".encode())
+            request.reset()
+        else:
+            stream(request, (6, document("completed")))
+
+    api.routes[f"GET /transcriptions/{ID}/events"] = events
+    told: list[str] = []
+    assert client.wait(ID, lambda news: told.append(news.state)).state == "completed"
+    assert told == ["running", "completed"]
+    assert resumed == [None, "4"]
+
+
+def test_waiting_survives_a_server_that_restarts(client: Client, api: ApiStandIn) -> None:
+    answers: list[Callable[[ApiHandler], None]] = [
+        lambda request: request.reset(),
+        lambda request: request.problem(503, "storage_unavailable"),
+        lambda request: stream(request, (1, document("failed"))),
+    ]
+    api.routes[f"GET /transcriptions/{ID}/events"] = lambda request: answers.pop(0)(request)
+    assert client.wait(ID).state == "failed"
+
+
+@pytest.mark.parametrize("how", ["no_route", "no_stream", "silent"])
+def test_waiting_polls_where_there_is_no_stream(client: Client, api: ApiStandIn, how: str) -> None:
+    states = ["queued", "queued", "running", "canceled"]
+    api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.answer_json(
+        200, document(states.pop(0))
+    )
+    if how == "no_stream":
+        api.routes[f"GET /transcriptions/{ID}/events"] = lambda request: request.answer(200, b"{}")
+    if how == "silent":
+        api.routes[f"GET /transcriptions/{ID}/events"] = stream
+    told: list[str] = []
+    assert client.wait(ID, lambda news: told.append(news.state)).state == "canceled"
+    assert told == ["queued", "running", "canceled"]
+    assert api.calls[f"GET /transcriptions/{ID}/events"] == 1
+
+
+def test_a_stream_with_nothing_new_is_followed_by_a_look(client: Client, api: ApiStandIn) -> None:
+    turns: list[Callable[[ApiHandler], None]] = [
+        lambda request: stream(request, (1, document("running")), rest=b": still here\n\n"),
+        stream,
+    ]
+    api.routes[f"GET /transcriptions/{ID}/events"] = lambda request: turns.pop(0)(request)
+    api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.answer_json(200, document("completed"))
+    assert client.wait(ID).state == "completed"
+
+
+def test_waiting_for_what_is_not_there_is_a_problem(client: Client, api: ApiStandIn) -> None:
+    api.routes[f"GET /transcriptions/{ID}/events"] = lambda request: request.problem(
+        404, "no_such_transcription"
+    )
+    with pytest.raises(ServerProblem, match="no_such_transcription"):
+        client.wait(ID)
+
+
+def test_the_client_waits_for_the_states_the_records_call_final() -> None:
+    assert records.FINAL - {records.State.DELETED} == FINAL
+
+
+# Server-sent events
+
+STREAM = (
+    "\ufeff: a comment\nretry: 10\nevent: transcription\nid: 7\ndata: one\ndata:two\n\n"
+    "data: ünï\n\nid: 8\n\nid\ndata\n\ndata: cut off"
+)
+EVENTS = [Event("7", "transcription", "one\ntwo"), Event("7", "message", "ünï"), Event("", "message", "")]
+
+
+@given(st.lists(st.integers(0, 200)), st.sampled_from(["\n", "\r\n", "\r"]))
+def test_events_are_read_however_they_are_cut_into_blocks(cuts: list[int], ending: str) -> None:
+    whole = re.sub("\n", ending, STREAM).encode()
+    edges = [0, *sorted(cuts), len(whole)]
+    blocks = [whole[start:end] for start, end in pairwise(edges)]
+    assert list(parse(blocks)) == EVENTS
+
+
+def test_an_id_with_a_null_is_ignored() -> None:
+    assert list(parse([b"id: 1\0\ndata: x\n\n"])) == [Event(None, "message", "x")]
+
+
+def test_a_transcription_needs_little_to_be_read() -> None:
+    transcription = Transcription.model_validate(
+        document("expired", warnings=[{"code": "w", "message": "m"}])
+    )
+    assert transcription.final
+    assert transcription.warnings[0].code == "w"
