@@ -22,6 +22,8 @@ LANGUAGES = tuple(
 
 
 def _known_language(value: object) -> object:
+    if value is None:
+        return None
     if not isinstance(value, str):
         raise ValueError("a language code such as en, or auto")
     code = value.strip().lower()

@@ -1,0 +1,55 @@
+"""Settings: read from the environment, checked before anything is started."""
+
+import pytest
+from bucketscribe.settings import Settings
+from pydantic import ValidationError
+
+
+def test_every_setting_is_documented() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUCKETSCRIBE_ALLOWED_ORIGINS", "https://a.example, https://b.example,")
+    monkeypatch.setenv("BUCKETSCRIBE_ALLOWED_MODELS", "base")
+    settings = Settings()
+    assert settings.allowed_origins == ("https://a.example", "https://b.example")
+    assert settings.allowed_models == ("base",)
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUCKETSCRIBE_S3_PORT", "")
+    assert Settings().s3_port is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PORT", "0", "port"),
+        ("PORT", "many", "port"),
+        ("MAX_UPLOAD_BYTES", "5368709121", "max_upload_bytes"),
+        ("SECRET", "too short", "secret"),
+        ("MODEL", "enormous", "not among allowed_models"),
+        ("LEASE_SECONDS", "5", "three times heartbeat_seconds"),
+        ("ENGINE", "magic", "engine"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"BUCKETSCRIBE_{name}", value)
+    with pytest.raises(ValidationError, match=said):
+        Settings()
+
+
+def test_the_secret_is_not_shown() -> None:
+    assert "a long enough secret" not in repr(Settings(secret="a long enough secret"))
+
+
+def test_clients_are_sent_to_the_public_endpoint_and_aws_by_default() -> None:
+    assert Settings().public_endpoint is None
+    assert not Settings().path_style
+    inside = Settings(s3_endpoint="http://minio:9000")
+    assert (inside.public_endpoint, inside.path_style) == ("http://minio:9000", True)
+    outside = Settings(s3_endpoint="http://minio:9000", s3_public_endpoint="https://s3.example.com")
+    assert outside.public_endpoint == "https://s3.example.com"
