@@ -121,4 +121,6 @@ class RequestLog:
             detail = "Something went wrong on our side, and stands in the log. Nothing is lost; try again."
             await answer(Problem("internal", detail))(scope, receive, watched)
         if not scope["path"].startswith("/health"):
-            log.info("request", method=scope["method"], path=scope["path"], status=status)
+            # The route and not the path: a sealed upload id is long, and nobody's business.
+            route = getattr(scope.get("route"), "path", scope["path"])
+            log.info("request", method=scope["method"], route=route, status=status)

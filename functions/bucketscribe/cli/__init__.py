@@ -1,0 +1,1 @@
+"""The command line on the Python client, and the starter of every process of ours."""

@@ -7,10 +7,10 @@ installed. Prints one line a setting and ends with status 1.
 """
 
 import sys
-from ipaddress import ip_address
 
 from pydantic import ValidationError
 
+from ..auth import is_loopback
 from ..settings import Settings
 
 
@@ -34,11 +34,7 @@ def explain(error: ValidationError) -> list[str]:
 
 def check_host(host: str) -> None:
     """Refuse an address others can reach: without authentication only this machine may come in."""
-    try:
-        loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         raise CannotStart(
             f"BUCKETSCRIBE_HOST is {host}, but no authentication is configured: open mode exists on loopback "
             "only. Leave it unset, or set it to 127.0.0.1."

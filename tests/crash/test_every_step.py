@@ -1,0 +1,336 @@
+"""Every operation, killed at every one of its requests, before and after the server has done it.
+
+What comes after is either the client's repeat or nobody but the sweeps and a worker. Either way nothing may
+be lost, done twice or left over.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from bucketscribe.errors import Problem
+from bucketscribe.markers import Kind
+from bucketscribe.records import State
+from bucketscribe.service import Service
+from bucketscribe.sweep import Sweep
+
+from tests.crash.proxy import Moment, Trap
+from tests.crash.world import RECORDING, TEXT, Case, World, complete
+
+Step = Callable[[Service, Case], object]
+Ends = frozenset[State | None]
+NOTHING: Ends = frozenset({None})
+COMPLETED: Ends = frozenset({State.COMPLETED})
+FAILED: Ends = frozenset({State.FAILED})
+CANCELED: Ends = frozenset({State.CANCELED})
+EXPIRED: Ends = frozenset({State.EXPIRED})
+BEFORE_A_RUN = (State.UPLOADING, State.COMPLETING, State.QUEUED)
+
+IDLE = timedelta(minutes=20)
+"""Longer than an upload may be idle, a lease lasts, or a job is not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something that happens to a case, and how the case may end when it dies on the way.
+
+    `ends` maps the state the dead operation left behind to the states that sweeps and worker may make of it;
+    `repeated` are those after the client called again, where it would.
+    """
+
+    prepare: Callable[[World], Case]
+    act: Step
+    ends: dict[State | None, Ends]
+    repeat: Step | None = None
+    repeated: Ends = frozenset()
+    later: timedelta = timedelta()
+    run: int | None = None
+
+
+def die_at_every_step(world: World, operation: Operation) -> None:
+    """Run an operation once unharmed, then once for each request it made and each side of it."""
+    wrongs = [f"unharmed: {wrong}" for wrong in _once(world, operation, None)[1]]
+    steps = len(world.proxy.seen().requests)
+    assert steps, "the operation makes no requests"
+    for step in range(steps):
+        for moment in Moment:
+            for repeated in (False, True) if operation.repeat else (False,):
+                request, found = _once(world, operation, Trap(step, moment), repeated=repeated)
+                after = "then the client repeats it" if repeated else "then nobody but the sweeps"
+                wrongs += [f"killed {moment} {step}: {request}, {after}: {wrong}" for wrong in found]
+    assert not wrongs, "\n" + "\n".join(wrongs)
+
+
+def _once(
+    world: World, operation: Operation, trap: Trap | None, *, repeated: bool = False
+) -> tuple[str, list[str]]:
+    case = operation.prepare(world)
+    with world.later(operation.later):
+        outcome = world.run(lambda service: operation.act(service, case), trap)
+        if outcome.error is not None:
+            return "", [f"it raised {outcome.error}"]
+        if trap is not None and not outcome.seen.sprung:
+            return "", ["there is no such step any more"]
+        request = "" if trap is None else outcome.seen.describe(trap.step)
+        if repeated and operation.repeat is not None:
+            operation.repeat(world.service, case)
+            ends = operation.repeated
+        else:
+            state = world.state(case) if case.id else _state_of_unknown(world, case)
+            if state not in operation.ends:
+                return request, [f"it died leaving the state {state}"]
+            ends = operation.ends[state]
+        world.settle()
+        return request, world.wrongs(case, ends, operation.run if ends == COMPLETED else None)
+
+
+def _state_of_unknown(world: World, case: Case) -> State | None:
+    keys = [key for key in world.keys(case) if key.startswith("records/")]
+    stored = world.service.records.read_key(keys[0]) if keys else None
+    return None if stored is None else stored.record.state
+
+
+def repeating(step: Step, *codes: str) -> Step:
+    """A step that may be told that it has been done already."""
+
+    def again(service: Service, case: Case) -> None:
+        try:
+            step(service, case)
+        except Problem as problem:
+            assert problem.code in codes, problem
+
+    return again
+
+
+# Uploads
+
+
+def begin(service: Service, case: Case) -> None:
+    service.uploads.begin(case.owner, "talk.wav", None, {})
+
+
+def begin_form(service: Service, case: Case) -> None:
+    service.uploads.begin_form(case.owner, "talk.wav", None, {})
+
+
+def finish(service: Service, case: Case) -> None:
+    service.uploads.finish(case.owner, case.id)
+
+
+def sweep(service: Service, case: Case) -> None:
+    Sweep(service).run()
+
+
+def lost_begin(world: World) -> Case:
+    case = lost(world, Kind.UPLOADS)
+    world.bucket.begin_upload(case.key, "audio/wav")
+    return case
+
+
+def lost(world: World, kind: Kind) -> Case:
+    """A begin died right after its marker."""
+    case = world.case()
+    case.id = new_id()
+    case.key = f"uploads/{case.owner}/{case.id}/talk.wav"
+    world.service.markers.put(kind, case.owner, case.id, key=case.key)
+    return case
+
+
+refuse = repeating(complete, "unsupported_media")
+
+UPLOADS = {
+    "begin": Operation(World.case, begin, {None: NOTHING | EXPIRED, State.UPLOADING: EXPIRED}),
+    "begin_form": Operation(World.case, begin_form, {None: NOTHING | EXPIRED, State.UPLOADING: EXPIRED}),
+    "complete": Operation(
+        World.uploading,
+        complete,
+        {State.UPLOADING: EXPIRED, State.COMPLETING: COMPLETED, State.QUEUED: COMPLETED},
+        repeat=complete,
+        repeated=COMPLETED,
+    ),
+    "complete_refused": Operation(
+        lambda world: world.uploading(TEXT, "talk.mp3"),
+        refuse,
+        {State.UPLOADING: EXPIRED, State.COMPLETING: FAILED, State.FAILED: FAILED},
+        repeat=refuse,
+        repeated=FAILED,
+    ),
+    "finish_form": Operation(
+        lambda world: world.form(RECORDING), finish, dict.fromkeys(BEFORE_A_RUN, COMPLETED)
+    ),
+    "refuse_form": Operation(
+        lambda world: world.form(TEXT), finish, dict.fromkeys((*BEFORE_A_RUN, State.FAILED), FAILED)
+    ),
+    "sweep_idle_upload": Operation(
+        World.uploading, sweep, {State.UPLOADING: EXPIRED, State.EXPIRED: EXPIRED}, later=IDLE
+    ),
+    "sweep_lost_begin": Operation(lost_begin, sweep, {None: EXPIRED, State.EXPIRED: EXPIRED}, later=IDLE),
+    "sweep_lost_form": Operation(
+        lambda world: lost(world, Kind.FORMS), sweep, {None: EXPIRED, State.EXPIRED: EXPIRED}, later=IDLE
+    ),
+    "sweep_unused_form": Operation(
+        World.form, sweep, {State.UPLOADING: EXPIRED, State.EXPIRED: EXPIRED}, later=timedelta(hours=3)
+    ),
+    "sweep_used_form": Operation(
+        lambda world: world.form(RECORDING), sweep, dict.fromkeys(BEFORE_A_RUN, COMPLETED)
+    ),
+    "sweep_interrupted_complete": Operation(
+        World.completing, sweep, dict.fromkeys(BEFORE_A_RUN, COMPLETED), later=IDLE
+    ),
+    "sweep_interrupted_refusal": Operation(
+        lambda world: world.completing(TEXT, "talk.mp3"),
+        sweep,
+        {State.COMPLETING: FAILED, State.FAILED: FAILED},
+        later=IDLE,
+    ),
+}
+
+
+# Runs
+
+
+def claim(service: Service, case: Case) -> None:
+    assert service.transcriptions.claim(case.job, "a worker") is not None
+
+
+def renew(service: Service, case: Case) -> None:
+    service.transcriptions.renew(case.held, Progress(stage="transcribing", percent=50))
+
+
+def save_and_complete(service: Service, case: Case) -> None:
+    work(service, case.held)
+
+
+def fail(service: Service, case: Case) -> None:
+    service.transcriptions.fail(case.held, Failure(code="undecodable", message="It cannot be decoded."))
+
+
+def release(service: Service, case: Case) -> None:
+    service.transcriptions.release(case.held)
+
+
+def restart(service: Service, case: Case) -> None:
+    service.transcriptions.restart(case.held)
+
+
+RUNS = {
+    "claim": Operation(World.queued, claim, {State.QUEUED: COMPLETED, State.RUNNING: COMPLETED}),
+    "renew": Operation(World.running, renew, {State.RUNNING: COMPLETED}),
+    "save_and_complete": Operation(
+        World.running, save_and_complete, {State.RUNNING: COMPLETED, State.COMPLETED: COMPLETED}
+    ),
+    "fail": Operation(World.running, fail, {State.RUNNING: COMPLETED, State.FAILED: FAILED}),
+    "release": Operation(World.running, release, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}),
+    "restart": Operation(World.running, restart, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}),
+    "sweep_lost_lease": Operation(
+        World.running, sweep, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}, later=IDLE
+    ),
+}
+
+
+# What its owner may do
+
+
+def cancel(service: Service, case: Case) -> None:
+    service.transcriptions.cancel(case.owner, case.id)
+
+
+def retry(service: Service, case: Case) -> None:
+    service.transcriptions.retry(case.owner, case.id)
+
+
+def delete(service: Service, case: Case) -> None:
+    service.transcriptions.delete(case.owner, case.id)
+
+
+def failed(world: World) -> Case:
+    case = world.running()
+    fail(world.service, case)
+    return case
+
+
+def canceled(world: World) -> Case:
+    case = world.queued()
+    cancel(world.service, case)
+    return case
+
+
+def refused(world: World) -> Case:
+    case = world.uploading(TEXT, "talk.mp3")
+    refuse(world.service, case)
+    return case
+
+
+def retry_died(world: World) -> Case:
+    """A retry died between its marker and the record."""
+    case = failed(world)
+    world.service.markers.put(Kind.JOBS, case.owner, case.id, 2)
+    return case
+
+
+def delete_died(world: World) -> Case:
+    """A delete died between its marker and the record."""
+    case = world.completed()
+    world.service.markers.put(Kind.PURGE, case.owner, case.id)
+    return case
+
+
+def cancelable(prepare: Callable[[World], Case], state: State, otherwise: Ends) -> Operation:
+    return Operation(
+        prepare, cancel, {state: otherwise, State.CANCELED: CANCELED}, repeat=cancel, repeated=CANCELED
+    )
+
+
+def deletable(prepare: Callable[[World], Case], state: State, otherwise: Ends) -> Operation:
+    ends = {state: otherwise, State.DELETED: NOTHING, None: NOTHING}
+    again = repeating(delete, "no_such_transcription")
+    return Operation(prepare, delete, ends, repeat=again, repeated=NOTHING)
+
+
+OWNERS = {
+    "cancel_uploading": cancelable(World.uploading, State.UPLOADING, EXPIRED),
+    "cancel_completing": cancelable(World.completing, State.COMPLETING, COMPLETED),
+    "cancel_queued": cancelable(World.queued, State.QUEUED, COMPLETED),
+    "cancel_running": cancelable(World.running, State.RUNNING, COMPLETED),
+    "cancel_form": cancelable(lambda world: world.form(RECORDING), State.UPLOADING, COMPLETED),
+    "retry_failed": Operation(
+        failed,
+        retry,
+        {State.FAILED: FAILED, State.QUEUED: COMPLETED},
+        repeat=repeating(retry, "not_possible"),
+        repeated=COMPLETED,
+        run=2,
+    ),
+    "retry_canceled": Operation(
+        canceled,
+        retry,
+        {State.CANCELED: CANCELED, State.QUEUED: COMPLETED},
+        repeat=repeating(retry, "not_possible"),
+        repeated=COMPLETED,
+        run=2,
+    ),
+    "sweep_dead_retry": Operation(retry_died, sweep, {State.FAILED: FAILED}, later=IDLE),
+    "delete_uploading": deletable(World.uploading, State.UPLOADING, EXPIRED),
+    "delete_completing": deletable(World.completing, State.COMPLETING, COMPLETED),
+    "delete_form": deletable(lambda world: world.form(RECORDING), State.UPLOADING, COMPLETED),
+    "delete_refused": deletable(refused, State.FAILED, FAILED),
+    "delete_queued": deletable(World.queued, State.QUEUED, COMPLETED),
+    "delete_running": deletable(World.running, State.RUNNING, COMPLETED),
+    "delete_completed": deletable(World.completed, State.COMPLETED, COMPLETED),
+    "sweep_dead_delete": Operation(delete_died, sweep, {State.COMPLETED: COMPLETED}),
+}
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+def test_a_step_of_an_upload_can_be_killed_anywhere(world: World, name: str) -> None:
+    die_at_every_step(world, UPLOADS[name])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_step_of_a_run_can_be_killed_anywhere(world: World, name: str) -> None:
+    die_at_every_step(world, RUNS[name])
+
+
+@pytest.mark.parametrize("name", OWNERS)
+def test_what_its_owner_does_can_be_killed_anywhere(world: World, name: str) -> None:
+    die_at_every_step(world, OWNERS[name])
