@@ -190,7 +190,7 @@ class World:
         """A child that will run `act` on a service behind the proxy once it is told to go on."""
         return Child((proxy or self.proxy).before(self.settings), self.bucket.later, act)
 
-    def run(self, act: Act, step: int | None = None, trap: Trap | None = None) -> Outcome:
+    def run(self, act: Act, trap: Trap | None = None) -> Outcome:
         """Run `act` in a child. With a trap, the child is killed at its request."""
         child = self.start(act)
         self.proxy.set(trap and Trap(trap.step, trap.moment, child.pid))

@@ -17,7 +17,7 @@ from tests.integration.test_uploading import SPEECH, refused
 
 
 class SlowBucket(LaterBucket):
-    """The real bucket, whose CompleteMultipartUpload waits to be let go: S3 may take minutes for a large one."""
+    """The real bucket, but completing waits to be let go: S3 may take minutes for a large upload."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)  # type: ignore[arg-type]
