@@ -107,7 +107,7 @@ class Bucket:
             s3={"addressing_style": "path" if settings.path_style else "virtual"},
             retries={"mode": "standard", "total_max_attempts": 3},
             connect_timeout=5,
-            read_timeout=60,
+            read_timeout=20,
             max_pool_connections=64,
             # Newer checksums are neither needed nor understood everywhere.
             request_checksum_calculation="when_required",
@@ -286,8 +286,8 @@ class Bucket:
                     raise PartsRefused(code) from error
             raise
 
-    def abort_uploads(self, key: str, upload_id: str | None = None) -> None:
-        """Abort this upload and whatever else a listing shows under exactly this key.
+    def abort_uploads(self, key: str, upload_id: str | None = None, *, keep: str | None = None) -> None:
+        """Abort this upload and whatever else a listing shows under exactly this key, but for `keep`.
 
         A create whose answer was lost and which the SDK repeated leaves an upload that nobody knows.
         """
@@ -300,6 +300,6 @@ class Bucket:
             if not page.get("IsTruncated"):
                 break
             request |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
-        for known in ids:
+        for known in ids - {keep}:
             with suppress(self.client.exceptions.NoSuchUpload):
                 self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=known)

@@ -7,6 +7,7 @@ looked at it; rewriting it by compare-and-swap is how one sweep of several takes
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from .bucket import Bucket, Conflict
-from .records import is_id
+from .records import Record, is_id
 
 
 class Kind(StrEnum):
@@ -28,6 +29,9 @@ class Kind(StrEnum):
     """A run that is queued or running. Its key carries the run's number."""
     PURGE = "purge"
     """A transcription being deleted."""
+
+
+_RUN = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,11 @@ class Marker:
 def marker_key(kind: Kind, owner: str, id: str, run: int = 0) -> str:
     """Where a marker lies; `run` counts for jobs only."""
     return f"open/{kind}/{owner}/{id}" + (f".{run}" if kind is Kind.JOBS else "")
+
+
+def upload_kind(record: Record) -> Kind:
+    """Which kind of marker stands for the upload of a recording."""
+    return Kind.UPLOADS if record.form_ends is None else Kind.FORMS
 
 
 class Markers:
@@ -98,7 +107,7 @@ class Markers:
             if len(parts) != 4 or parts[1] not in Kind:
                 continue
             marker_kind, owner, (id_, _, run) = Kind(parts[1]), parts[2], parts[3].partition(".")
-            if is_id(id_) and (run.isdigit() if marker_kind is Kind.JOBS else not run):
+            if is_id(id_) and (_RUN.fullmatch(run) if marker_kind is Kind.JOBS else not run):
                 yield Marker(marker_kind, owner, id_, int(run or 0), entry.etag, entry.modified)
 
 

@@ -52,6 +52,10 @@ class Options(BaseModel):
     hotwords: str | None = Field(None, max_length=2000, description="Words to expect.")
 
 
+_KeptName = Annotated[str, Field(max_length=100)]
+_KeptText = Annotated[str, Field(max_length=1000)]
+
+
 class FileFacts(BaseModel):
     """What the caller says of the file itself."""
 
@@ -63,12 +67,17 @@ class FileFacts(BaseModel):
     partSize: int | None = Field(None, ge=5 * 1024**2, le=5 * 1024**3, description="Bytes in each part.")  # noqa: N815 -- the wire's name
 
 
+class _Kept(BaseModel):
+    values: dict[_KeptName, _KeptText | int | float | bool] = Field(max_length=20)
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Metadata taken apart."""
 
     options: Options
     file: FileFacts
+    kept: dict[str, str | int | float | bool]
 
 
 IGNORED = frozenset({"relativePath", "lastModified"})
@@ -106,7 +115,9 @@ def read_metadata(metadata: Mapping[str, Any], allowed_models: Collection[str]) 
         raise Problem(
             "invalid_option", "min_speakers must not be more than max_speakers.", {"option": "min_speakers"}
         )
-    return Asked(options, _validated(FileFacts, {key: given[key] for key in FILE_NAMES if key in given}))
+    file = _validated(FileFacts, {key: given[key] for key in FILE_NAMES if key in given})
+    kept = _validated(_Kept, {"values": {key: given[key] for key in given if key.startswith("x-")}})
+    return Asked(options, file, kept.values)
 
 
 def _validated[M: BaseModel](model: type[M], values: dict[str, Any]) -> M:
@@ -114,5 +125,5 @@ def _validated[M: BaseModel](model: type[M], values: dict[str, Any]) -> M:
         return model.model_validate(values)
     except ValidationError as invalid:
         first = invalid.errors(include_url=False, include_input=False, include_context=False)[0]
-        name = str(first["loc"][0])
+        name = str(first["loc"][1 if model is _Kept and len(first["loc"]) > 1 else 0])
         raise Problem("invalid_option", f"{name}: {first['msg']}.", {"option": name}) from None

@@ -18,13 +18,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .bucket import Bucket, Conflict, StorageError, error_code
+from .bucket import Bucket, Conflict, StorageError
 from .errors import Problem
 from .options import Options
 
 SCHEMA = 1
 REMEMBERED_WRITES = 8
 CHANGE_TRIES = 30
+UNANSWERED_TRIES = 2
 
 
 class State(StrEnum):
@@ -156,7 +157,9 @@ class Record(BaseModel):
     etag: str | None = Field(None, description="The accepted recording's ETag; None until it is accepted.")
 
     options: Options = Options()
+    metadata: dict[str, str | int | float | bool] = Field({}, description="The caller's own `x-` values.")
     run: int = 1
+    last_run: int = Field(0, description="The highest run number given up; none up to it is used again.")
     attempts: int = Field(0, description="Leases of this run that ended without a new window.")
     lease: Lease | None = None
     progress: Progress | None = None
@@ -174,6 +177,11 @@ class Record(BaseModel):
         if state is not self.state and state not in MOVES[self.state]:
             raise IllegalMove(f"{self.state} → {state}")
         return self.model_copy(update={"state": state, **changes})
+
+    @property
+    def next_run(self) -> int:
+        """The number of the next run."""
+        return max(self.run, self.last_run) + 1
 
     @property
     def results_prefix(self) -> str:
@@ -252,7 +260,10 @@ class Records:
             raise
 
     def swap(self, stored: Stored, record: Record) -> Stored:
-        """Replace exactly what was read, once. Raises Conflict if it has changed since."""
+        """Replace exactly what was read, once. Raises Conflict if it has changed since.
+
+        After botocore's errors nobody knows whether it was, or will be, written.
+        """
         return self._replace(stored, self._stamp(record, stored.at))
 
     def change(self, owner: str, id: str, edit: Edit, known: Stored | None = None) -> Stored:
@@ -262,6 +273,7 @@ class Records:
         `busy` when others are always faster.
         """
         written: set[str] = set()
+        unanswered = 0
         for attempt in range(CHANGE_TRIES):
             stored = known if known is not None and attempt == 0 else self.read(owner, id)
             if stored is None:
@@ -277,6 +289,11 @@ class Records:
             written.add(record.write)
             try:
                 return self._replace(stored, record)
+            except StorageError:
+                # It may have been written, or be yet: the next read tells. A bucket that is down stays so.
+                unanswered += 1
+                if unanswered == UNANSWERED_TRIES:
+                    raise
             except Conflict:
                 time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 5)))  # noqa: S311 -- back-off
         raise Problem("busy", "The transcription is being changed by others; try again in a moment.")
@@ -285,14 +302,12 @@ class Records:
         key = record_key(record.owner, record.id)
         try:
             return Stored(record, self.bucket.replace(key, _json(record), stored.etag).etag, stored.at)
-        except (Conflict, *StorageError) as error:
-            if not isinstance(error, Conflict) and 400 <= error_code(error)[0] < 500:
-                raise
+        except (Conflict, *StorageError):
             # An answer can be lost, and the SDK repeats: our own write may be what stands there.
             current = self.read_key(key)
             if current is not None and record.write in current.record.writes:
                 return current
-            raise Conflict(key) from error
+            raise
 
     def remove(self, owner: str, id: str) -> None:
         """Remove a record for good: the last step but one of a purge."""

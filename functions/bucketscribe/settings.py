@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         description="Seals upload ids; 16 characters or more, the same in every process.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("*",), description="Web origins that may call the API and the bucket, separated by commas."
+        (), description="Web origins that may call us, separated by commas; those of this machine always may."
     )
 
     # Uploads

@@ -8,14 +8,15 @@ All ages are the bucket's: LastModified of markers and parts against the `Date` 
 """
 
 import signal
-import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
+from queue import Empty, SimpleQueue
 
 import structlog
 
 from . import logs
-from .bucket import Conflict, StorageError
+from .bucket import Conflict
 from .markers import Kind, Marker
 from .queue import Job
 from .records import FINAL, NoRecord, Record, State
@@ -74,19 +75,21 @@ class Sweep:
             return False
         stored = self.records.read(owner, id)
         if stored is None:
-            self._end_lost_begin(marker, body.get("key", ""), restored=bool(body.get("restored")))
+            self._end_lost_begin(marker)
             return True
         record = stored.record
         match record.state:
             case State.UPLOADING:
-                self._end_if_idle(marker, record, body, now)
+                self._end_if_idle(marker, record)
             case State.COMPLETING:
                 self.uploads.finish(owner, id)
             case State.EXPIRED:
                 # A sweep died after it wrote this; or an object was found late.
                 self.uploads.expire(owner, id)
             case State.FAILED | State.CANCELED if record.etag is None:
-                self.transcriptions.discard_recording(record)
+                quiet = record.quiet_after
+                unquiet = quiet is not None and now - quiet <= self.idle + timedelta(seconds=1)
+                self.transcriptions.discard_recording(record, look_again=unquiet)
             case State.DELETED:
                 # Its purge marker stands, or the purge removes this one.
                 self.transcriptions.purge(owner, id)
@@ -94,7 +97,7 @@ class Sweep:
                 self.markers.remove(Kind.UPLOADS, owner, id)
         return True
 
-    def _end_if_idle(self, marker: Marker, record: Record, body: dict[str, str], now: datetime) -> None:
+    def _end_if_idle(self, marker: Marker, record: Record) -> None:
         owner, id = marker.owner, marker.id
         if self.bucket.find(record.key) is not None:
             self.uploads.finish(owner, id)
@@ -105,15 +108,22 @@ class Sweep:
             return
         parts, now = listed
         signs = [record.created, *(part.modified for part in parts)]
-        if "seen" in body:
-            signs.append(datetime.fromisoformat(body["seen"]))
+        read = self.markers.read(Kind.UPLOADS, owner, id)
+        if read is not None and "seen" in read[0]:
+            signs.append(datetime.fromisoformat(read[0]["seen"]))
         if now - max(signs) > self.idle + timedelta(seconds=1):
             self.uploads.expire(owner, id)
 
-    def _end_lost_begin(self, marker: Marker, key: str, *, restored: bool) -> None:
+    def _end_lost_begin(self, marker: Marker) -> None:
         """A begin died between its marker and its record, or has not come to it yet."""
         owner, id = marker.owner, marker.id
-        if not restored:
+        read = self.markers.read(marker.kind, owner, id)
+        if read is None:
+            # Not lost but purged: then the marker goes before the record.
+            return
+        body, _, _ = read
+        key = str(body.get("key", ""))
+        if not body.get("restored"):
             now = self.bucket.now()
             lost = Record(
                 id=id,
@@ -124,6 +134,7 @@ class Sweep:
                 key=key,
                 name=key.rpartition("/")[2],
                 content_type="application/octet-stream",
+                form_ends=now if marker.kind is Kind.FORMS else None,
             )
             try:
                 self.records.create(lost)
@@ -141,9 +152,8 @@ class Sweep:
         owner, id = marker.owner, marker.id
         stored = self.records.read(owner, id)
         if stored is None:
-            read = self.markers.read(Kind.FORMS, owner, id)
-            if read is not None and now - marker.modified > self.idle / 4:
-                self._end_lost_begin(marker, read[0].get("key", ""), restored=bool(read[0].get("restored")))
+            if now - marker.modified > self.idle / 4:
+                self._end_lost_begin(marker)
             return True
         record = stored.record
         over = record.form_ends is None or now - record.form_ends > FORM_GRACE
@@ -172,11 +182,15 @@ class Sweep:
         if not self.markers.touch(Kind.JOBS, owner, id, marker.etag, run):
             return False
         job = Job(owner, id, run)
+
+        def give_up(record: Record, now: datetime) -> Record | None:
+            # A retry died, or waits, between marker and record: it must begin anew, with another number.
+            ahead = record.run < run and record.state is not State.DELETED
+            return record.to(record.state, last_run=max(record.last_run, run)) if ahead else None
+
         try:
-            record = self.transcriptions.requeue_lost(job)
-            if record.run < run and record.state is not State.DELETED:
-                # A retry died, or waits, between marker and record: after this it must begin anew.
-                self.records.change(owner, id, lambda record, now: record.to(record.state, updated=now))
+            self.transcriptions.requeue_lost(job)
+            record = self.records.change(owner, id, give_up).record
         except NoRecord:
             self.markers.remove(Kind.JOBS, owner, id, run)
             return True
@@ -204,14 +218,16 @@ def run_once(settings: Settings) -> int:
 def run_forever(settings: Settings) -> int:
     """Sweep at every interval until SIGTERM or SIGINT; returns the exit status."""
     logs.configure(settings)
-    stop = threading.Event()
+    # SimpleQueue.put may be called from a signal handler, where Event.set could deadlock.
+    stop: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: stop.put(number))
     sweep = Sweep(Service.connect(settings))
-    while not stop.is_set():
+    while True:
         try:
             sweep.run()
-        except StorageError as error:
-            log.warning("sweep failed", code="storage_unavailable", reason=str(error))
-        stop.wait(settings.sweep_interval_seconds)
-    return 0
+        except Exception as error:  # noqa: BLE001 -- the next sweep may well succeed
+            log.warning("sweep failed", code="sweep_failed", reason=str(error))
+        with suppress(Empty):
+            stop.get(timeout=settings.sweep_interval_seconds)
+            return 0

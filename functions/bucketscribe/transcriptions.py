@@ -12,8 +12,9 @@ may die between any two requests:
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -208,35 +209,35 @@ class Transcriptions:
 
         self._change_held(claim, edit)
 
-    def release(self, claim: Claim) -> None:
-        """Give the run back, unharmed, for the next worker. Raises LeaseLost."""
+    def release(self, claim: Claim, *, failed: bool = False) -> None:
+        """Give the run back for the next worker. Raises LeaseLost.
+
+        With `failed` it counts as an attempt, and the next one is left to the sweep: what kept this worker
+        from its work may take a while.
+        """
 
         def edit(record: Record, now: datetime) -> Record:
             _held(record, claim)
-            return record.to(State.QUEUED, **_lease_dropped(record))
+            return self._lease_ended(record) if failed else record.to(State.QUEUED, **_lease_dropped(record))
 
         record = self._change_held(claim, edit)
         _said(record)
-        self.send(record)
+        if record.state is State.FAILED:
+            self.markers.remove(Kind.JOBS, record.owner, record.id, record.run)
+        elif not failed:
+            self.send(record)
 
     def restart(self, claim: Claim) -> None:
         """Give up this run for a new one: it was planned for another engine or model. Raises LeaseLost."""
-        for _ in range(SWAP_TRIES):
-            stored = self.records.read(claim.record.owner, claim.record.id)
-            if stored is None:
-                raise LeaseLost(None)
-            record = stored.record
+
+        def fresh(record: Record) -> Record:
             _held(record, claim)
-            self.markers.put(Kind.JOBS, record.owner, record.id, record.run + 1)
-            try:
-                fresh = record.to(State.QUEUED, run=record.run + 1, attempts=0, **_lease_dropped(record))
-                stored = self.records.swap(stored, fresh)
-            except Conflict:
-                # The marker may be gone by now, so that the whole step is repeated.
-                continue
-            _said(stored.record)
-            self.send(stored.record)
-            return
+            return record.to(State.QUEUED, run=record.next_run, attempts=0, **_lease_dropped(record))
+
+        try:
+            self._new_run(claim.record.owner, claim.record.id, fresh)
+        except Problem as problem:
+            raise LeaseLost(None) from problem
 
     def complete(
         self,
@@ -306,10 +307,11 @@ class Transcriptions:
             raise _no_such(id) from None
         if before is not State.CANCELED:
             _said(stored.record)
-            if stored.record.etag is None:
-                self.discard_recording(stored.record, look_again=before is State.COMPLETING)
-            else:
-                self.markers.remove(Kind.JOBS, owner, id, stored.record.run)
+            with _left_to_the_sweep(id):
+                if stored.record.etag is None:
+                    self.discard_recording(stored.record, look_again=before is State.COMPLETING)
+                else:
+                    self.markers.remove(Kind.JOBS, owner, id, stored.record.run)
         return stored
 
     def discard_recording(self, record: Record, *, look_again: bool = False) -> None:
@@ -328,9 +330,8 @@ class Transcriptions:
 
         Raises Problem `no_such_transcription`, `not_possible` or `recording_changed`.
         """
-        for _ in range(SWAP_TRIES):
-            stored = self.get(owner, id)
-            record = stored.record
+
+        def fresh(record: Record) -> Record:
             if record.state not in RETRYABLE:
                 raise _not_possible("retried", record, RETRYABLE)
             found = self.bucket.find(record.key) if record.etag is not None else None
@@ -342,49 +343,39 @@ class Transcriptions:
                 )
             if found.etag != record.etag:
                 raise Problem("recording_changed", "The recording is not the accepted one; upload it again.")
-            fresh = record.to(
-                State.QUEUED,
-                run=record.run + 1,
-                attempts=0,
-                error=None,
-                warnings=(),
-                progress=None,
-                timings=None,
-            )
-            self.markers.put(Kind.JOBS, owner, id, fresh.run)
+            changes = {"error": None, "warnings": (), "timings": None}
+            return record.to(State.QUEUED, run=record.next_run, attempts=0, **changes)
+
+        return self._new_run(owner, id, fresh)
+
+    def _new_run(self, owner: str, id: str, fresh: Callable[[Record], Record]) -> Stored:
+        """Marker, then record, then message; all of it again if the record has changed meanwhile."""
+        for _ in range(SWAP_TRIES):
+            stored = self.get(owner, id)
+            record = fresh(stored.record)
+            self.markers.put(Kind.JOBS, owner, id, record.run)
             try:
-                stored = self.records.swap(stored, fresh)
+                stored = self.records.swap(stored, record)
             except Conflict:
-                # Its marker may be gone by now, so that the whole step is repeated.
                 continue
             _said(stored.record)
             self.send(stored.record)
             return stored
-        raise Problem("busy", "The transcription is being changed by others; try again in a moment.")
+        raise _busy()
 
     def delete(self, owner: str, id: str) -> None:
         """Delete a transcription and all that belongs to it. To its owner it is gone at once.
 
         Raises Problem `no_such_transcription`.
         """
-        for _ in range(SWAP_TRIES):
-            stored = self.get(owner, id)
-            record = stored.record
-            changes = _lease_dropped(record)
-            if record.state is State.COMPLETING:
-                changes["quiet_after"] = stored.at
-            if record.form_ends is not None:
-                changes["quiet_after"] = max(changes["quiet_after"] or record.form_ends, record.form_ends)
-            self.markers.put(Kind.PURGE, owner, id)
-            try:
-                stored = self.records.swap(stored, record.to(State.DELETED, parts=None, **changes))
-            except Conflict:
-                # The marker may be gone by now, so that the whole step is repeated.
-                continue
-            _said(stored.record)
+        self.get(owner, id)
+        self.markers.put(Kind.PURGE, owner, id)
+        try:
+            _said(self.records.change(owner, id, _deleted).record)
+        except NoRecord:
+            raise _no_such(id) from None
+        with _left_to_the_sweep(id):
             self.purge(owner, id)
-            return
-        raise Problem("busy", "The transcription is being changed by others; try again in a moment.")
 
     def purge(self, owner: str, id: str) -> bool:
         """Empty the bucket of a deleted transcription; True once nothing of it is left.
@@ -392,11 +383,9 @@ class Transcriptions:
         As long as somebody may still write, the record and the purge marker stay.
         """
         stored = self.records.read(owner, id)
-        if stored is not None and stored.record.state is not State.DELETED:
-            # A delete died, or waits, between marker and record: after this it must begin anew.
-            self.records.change(owner, id, lambda record, now: record.to(record.state, updated=now))
-            stored = None
-        elif stored is not None:
+        if stored is not None:
+            # A delete that died between marker and record is carried out, never taken back.
+            stored = self.records.change(owner, id, _deleted, known=stored)
             record = stored.record
             self.bucket.abort_uploads(record.key, record.upload_id)
             # What was found is gone now; only a look that finds nothing counts.
@@ -419,6 +408,25 @@ class Transcriptions:
         )
 
 
+def _deleted(record: Record, now: datetime) -> Record | None:
+    if record.state is State.DELETED:
+        return None
+    changes = _lease_dropped(record)
+    # A completion on its way, or a form, may still put an object there.
+    late = [now] if record.state is State.COMPLETING else []
+    late += [time for time in (changes["quiet_after"], record.form_ends) if time is not None]
+    return record.to(State.DELETED, parts=None, **changes | {"quiet_after": max(late, default=None)})
+
+
+@contextmanager
+def _left_to_the_sweep(id: str) -> Iterator[None]:
+    """What was asked for is written down; a bucket that fails now fails nobody, as a marker stands."""
+    try:
+        yield
+    except StorageError as error:
+        log.warning("clearing up goes on later", id=id, code="storage_unavailable", reason=str(error))
+
+
 def _held(record: Record, claim: Claim) -> Lease:
     lease = record.lease
     if record.state is not State.RUNNING or lease is None or lease.token != claim.token:
@@ -433,6 +441,10 @@ def _lease_dropped(record: Record) -> dict[str, Any]:
         ends = record.lease.renewed + timedelta(seconds=record.lease.seconds)
         quiet = max(quiet or ends, ends)
     return {"lease": None, "progress": None, "quiet_after": quiet}
+
+
+def _busy() -> Problem:
+    return Problem("busy", "The transcription is being changed by others; try again in a moment.")
 
 
 def _no_such(id: str) -> Problem:

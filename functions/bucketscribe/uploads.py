@@ -25,7 +25,7 @@ from .auth import owned_id
 from .bucket import Bucket, Conflict, PartsRefused, StorageError, UploadGone
 from .bucket import Part as HeldPart
 from .errors import FAILURES, Problem
-from .markers import Kind, Markers
+from .markers import Kind, Markers, upload_kind
 from .options import Asked, FileFacts, read_metadata
 from .presign import Presigner
 from .records import Failure, Part, Record, Records, State, Stored, new_id
@@ -39,6 +39,7 @@ MIB = 1024**2
 DEFAULT_PART_BYTES = 8 * MIB
 MIN_PART_BYTES = 5 * MIB
 MAX_PARTS = 10_000
+SEEN_TRIES = 5
 LOST_AFTER = timedelta(hours=1)
 REFUSALS = frozenset({"unsupported_media", "too_large"})
 UNFINISHED = frozenset({State.UPLOADING, State.COMPLETING, State.EXPIRED})
@@ -118,6 +119,7 @@ class Uploads:
             part_size=declared,
             upload_id=upload_id,
             options=asked.options,
+            metadata=asked.kept,
         )
         try:
             self.records.create(record)
@@ -149,6 +151,7 @@ class Uploads:
             size=asked.file.size,
             form_ends=now + timedelta(seconds=seconds),
             options=asked.options,
+            metadata=asked.kept,
         )
         try:
             self.records.create(record)
@@ -161,7 +164,8 @@ class Uploads:
             min_bytes=1,
             max_bytes=self.settings.max_upload_bytes,
             expires_seconds=seconds,
-            now=datetime.now(UTC),
+            # The bucket's time, so that the policy ends when the record says.
+            now=now,
         )
         return Form(id, key, form["url"], form["fields"])
 
@@ -193,7 +197,7 @@ class Uploads:
 
         Raises Problem `not_yours`, `no_such_upload`, `invalid_part_number`.
         """
-        _, upload = self._open(owner, key, sealed)
+        _, upload = self.opened(owner, key, sealed)
         last = upload.last_part
         wanted = []
         for number in numbers:
@@ -217,21 +221,31 @@ class Uploads:
 
         Raises Problem `not_yours`, `no_such_upload`, `upload_expired`.
         """
-        id, upload = self._open(owner, key, sealed)
-        marker = self.markers.read(Kind.UPLOADS, owner, id)
-        listed = self.bucket.list_parts(key, upload.upload_id) if marker is not None else None
-        if marker is None or listed is None:
+        id, upload = self.opened(owner, key, sealed)
+        listed = self.bucket.list_parts(key, upload.upload_id) if self._seen_alive(owner, id) else None
+        if listed is None:
             stored = self.records.read(owner, id)
             raise _ended(stored.record if stored is not None else None)
-        body, etag, now = marker
-        seen = datetime.fromisoformat(body["seen"]) if "seen" in body else None
-        if seen is None or now - seen > timedelta(seconds=self.settings.upload_idle_seconds / 8):
-            # Conditional: a marker that has been removed meanwhile must not come back.
-            self.markers.touch(Kind.UPLOADS, owner, id, etag, key=key, seen=now.isoformat())
         parts, _ = listed
         return list({part.number: part for part in parts}.values())
 
-    def _open(self, owner: str, key: str, sealed: str) -> tuple[str, UploadSeal]:
+    def _seen_alive(self, owner: str, id: str) -> bool:
+        """Note in the upload's marker that its client lives; False if there is no marker any more."""
+        for _ in range(SEEN_TRIES):
+            marker = self.markers.read(Kind.UPLOADS, owner, id)
+            if marker is None:
+                return False
+            body, etag, now = marker
+            seen = datetime.fromisoformat(body["seen"]) if "seen" in body else None
+            if seen is not None and now - seen <= timedelta(seconds=self.settings.upload_idle_seconds / 8):
+                return True
+            # Conditional: a marker that has been removed meanwhile must not come back.
+            if self.markers.touch(Kind.UPLOADS, owner, id, etag, **body | {"seen": now.isoformat()}):
+                return True
+        return True
+
+    def opened(self, owner: str, key: str, sealed: str) -> tuple[str, UploadSeal]:
+        """The id and the seal's contents, told without a request. Raises `not_yours`, `no_such_upload`."""
         id = owned_id(owner, key)
         try:
             return id, unseal(self.secret, key, sealed)
@@ -247,7 +261,7 @@ class Uploads:
         Problem `invalid_part` (it can still be finished), `unsupported_media`, `too_large`,
         `upload_expired`, `no_such_upload`, `not_yours`.
         """
-        id, _ = self._open(owner, key, sealed)
+        id, _ = self.opened(owner, key, sealed)
         record = self.finish(owner, id, parts).record
         match record.state:
             case State.UPLOADING | State.EXPIRED | State.DELETED:
@@ -263,7 +277,7 @@ class Uploads:
 
         Raises Problem `not_yours`, `no_such_upload`, `upload_expired`.
         """
-        id, _ = self._open(owner, key, sealed)
+        id, _ = self.opened(owner, key, sealed)
         stored = self.records.read(owner, id)
         if stored is None or stored.record.state in (State.EXPIRED, State.DELETED):
             raise _ended(stored.record if stored is not None else None)
@@ -282,7 +296,7 @@ class Uploads:
         record = stored.record
         if record.state not in UNFINISHED:
             return stored
-        kind = Kind.UPLOADS if record.form_ends is None else Kind.FORMS
+        kind = upload_kind(record)
         if record.state is not State.EXPIRED and not self.markers.stands(kind, owner, id):
             # Either it has ended since we read the record, or a marker was lost: then it stands again.
             stored = self.records.read(owner, id)
@@ -295,6 +309,8 @@ class Uploads:
             if record.state is State.EXPIRED:
                 self.markers.put(kind, owner, id, key=record.key, restored=True)
             stored = self.records.change(owner, id, _to_completing)
+        elif record.form_ends is not None and stored.record.state is State.COMPLETING:
+            return self._lost(stored)
         elif record.state is State.EXPIRED or record.form_ends is not None:
             return stored
         else:
@@ -336,7 +352,16 @@ class Uploads:
         except PartsRefused as refused:
             if self.bucket.find(record.key) is not None:
                 return stored
-            self.records.change(record.owner, record.id, _back_to_uploading)
+
+            def edit(now_is: Record, now: datetime) -> Record | None:
+                # Only what was tried here is taken back, not what somebody else has promised since.
+                if now_is.state is not State.COMPLETING or now_is.parts != record.parts:
+                    return None
+                return now_is.to(State.UPLOADING, parts=None, lost_since=None)
+
+            after = self.records.change(record.owner, record.id, edit)
+            if after.record.state is not State.UPLOADING:
+                return after
             raise Problem(
                 "invalid_part",
                 f"The bucket refused the parts ({refused}). List the upload's parts, send again those that "
@@ -388,10 +413,13 @@ class Uploads:
         except (Conflict, KeyError):
             # A form was used again, or a delete came in between: the next look judges what is there then.
             return stored
+        if record.upload_id is not None:
+            # A create that the SDK repeated, its answer lost, has left another upload under this key.
+            self.bucket.abort_uploads(record.key, keep=record.upload_id)
         after = self.transcriptions.enqueue(stored, etag=found.etag, size=found.size)
         if after.record.state is State.CANCELED and after.record.etag is None:
-            self.transcriptions.discard_recording(after.record)
-        elif after.record.state is not State.DELETED:
+            self.transcriptions.discard_recording(after.record, look_again=True)
+        elif after.record.state not in (*UNFINISHED, State.DELETED):
             self.markers.remove(kind, record.owner, record.id)
         return after
 
@@ -424,7 +452,11 @@ class Uploads:
             self.bucket.abort_uploads(record.key, record.upload_id)
         if self.bucket.find(record.key) is not None:
             return self.finish(owner, id)
-        self.markers.remove(Kind.UPLOADS if record.form_ends is None else Kind.FORMS, owner, id)
+        self.markers.remove(upload_kind(record), owner, id)
+        # An object found since then has a marker of its own, which may be the one just removed.
+        current = self.records.read(owner, id)
+        if current is not None and current.record.state is State.COMPLETING:
+            self.markers.put(upload_kind(record), owner, id, key=record.key, restored=True)
         return stored
 
 
@@ -475,12 +507,6 @@ def _to_completing(record: Record, now: datetime) -> Record | None:
     if record.state not in (State.UPLOADING, State.EXPIRED):
         return None
     return record.to(State.COMPLETING)
-
-
-def _back_to_uploading(record: Record, now: datetime) -> Record | None:
-    if record.state is not State.COMPLETING:
-        return None
-    return record.to(State.UPLOADING, parts=None, lost_since=None)
 
 
 def _bare(etag: str) -> str:

@@ -46,6 +46,11 @@ class Trap:
     kill: int | None = None
 
 
+def changes(request: str) -> bool:
+    """Whether a request, as `Seen` names it, changes something on its server."""
+    return request.startswith(("PUT ", "POST ", "DELETE "))
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """The requests since the trap was set, as method and path, and whether it was sprung."""

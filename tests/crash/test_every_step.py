@@ -1,4 +1,4 @@
-"""Every operation, killed at every one of its requests, before and after the server has done it.
+"""Every operation, killed at every one of its requests.
 
 What comes after is either the client's repeat or nobody but the sweeps and a worker. Either way nothing may
 be lost, done twice or left over.
@@ -15,7 +15,7 @@ from bucketscribe.records import Failure, Progress, State, new_id
 from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
 
-from tests.crash.proxy import Moment, Trap
+from tests.crash.proxy import Moment, Trap, changes
 from tests.crash.world import RECORDING, TEXT, Case, World, complete, work
 
 Step = Callable[[Service, Case], object]
@@ -45,20 +45,27 @@ class Operation:
     repeat: Step | None = None
     repeated: Ends = frozenset()
     later: timedelta = timedelta()
-    run: int | None = None
+    run: int | None = 1
 
 
-def die_at_every_step(world: World, operation: Operation) -> None:
-    """Run an operation once unharmed, then once for each request it made and each side of it."""
+def die_at_every_step(world: World, operation: Operation, *, both_sides: bool = False) -> None:
+    """Run an operation once unharmed, and once for each death that leaves something else behind.
+
+    What a death before a request leaves is what one after the request before it left, and a request that only
+    reads leaves nothing new. With `both_sides`, each request is died at on both sides all the same.
+    """
     wrongs = [f"unharmed: {wrong}" for wrong in _once(world, operation, None)[1]]
-    steps = len(world.proxy.seen().requests)
-    assert steps, "the operation makes no requests"
-    for step in range(steps):
-        for moment in Moment:
-            for repeated in (False, True) if operation.repeat else (False,):
-                request, found = _once(world, operation, Trap(step, moment), repeated=repeated)
-                after = "then the client repeats it" if repeated else "then nobody but the sweeps"
-                wrongs += [f"killed {moment} {step}: {request}, {after}: {wrong}" for wrong in found]
+    requests = world.proxy.seen().requests
+    assert requests, "the operation makes no requests"
+    traps = [Trap(step, moment) for step in range(len(requests)) for moment in Moment]
+    if not both_sides:
+        changing = {step for step, request in enumerate(requests) if changes(request)}
+        traps = [Trap(0, Moment.BEFORE), *(Trap(step, Moment.AFTER) for step in sorted(changing))]
+    for trap in traps:
+        for repeated in (False, True) if operation.repeat else (False,):
+            request, found = _once(world, operation, trap, repeated=repeated)
+            after = "then the client repeats it" if repeated else "then nobody but the sweeps"
+            wrongs += [f"killed {trap.moment} {trap.step}: {request}, {after}: {wrong}" for wrong in found]
     assert not wrongs, "\n" + "\n".join(wrongs)
 
 
@@ -82,7 +89,10 @@ def _once(
                 return request, [f"it died leaving the state {state}"]
             ends = operation.ends[state]
         world.settle()
-        return request, world.wrongs(case, ends, operation.run if ends == COMPLETED else None)
+        wrongs = world.wrongs(case, ends, operation.run if ends == COMPLETED else None)
+        if not wrongs:
+            world.forget(case)
+        return request, wrongs
 
 
 def _state_of_unknown(world: World, case: Case) -> State | None:
@@ -179,12 +189,6 @@ UPLOADS = {
     "sweep_interrupted_complete": Operation(
         World.completing, sweep, dict.fromkeys(BEFORE_A_RUN, COMPLETED), later=IDLE
     ),
-    "sweep_interrupted_refusal": Operation(
-        lambda world: world.completing(TEXT, "talk.mp3"),
-        sweep,
-        {State.COMPLETING: FAILED, State.FAILED: FAILED},
-        later=IDLE,
-    ),
 }
 
 
@@ -223,7 +227,9 @@ RUNS = {
     ),
     "fail": Operation(World.running, fail, {State.RUNNING: COMPLETED, State.FAILED: FAILED}),
     "release": Operation(World.running, release, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}),
-    "restart": Operation(World.running, restart, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}),
+    "restart": Operation(
+        World.running, restart, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}, run=None
+    ),
     "sweep_lost_lease": Operation(
         World.running, sweep, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}, later=IDLE
     ),
@@ -254,12 +260,6 @@ def failed(world: World) -> Case:
 def canceled(world: World) -> Case:
     case = world.queued()
     cancel(world.service, case)
-    return case
-
-
-def refused(world: World) -> Case:
-    case = world.uploading(TEXT, "talk.mp3")
-    refuse(world.service, case)
     return case
 
 
@@ -315,12 +315,13 @@ OWNERS = {
     "delete_uploading": deletable(World.uploading, State.UPLOADING, EXPIRED),
     "delete_completing": deletable(World.completing, State.COMPLETING, COMPLETED),
     "delete_form": deletable(lambda world: world.form(RECORDING), State.UPLOADING, COMPLETED),
-    "delete_refused": deletable(refused, State.FAILED, FAILED),
-    "delete_queued": deletable(World.queued, State.QUEUED, COMPLETED),
     "delete_running": deletable(World.running, State.RUNNING, COMPLETED),
     "delete_completed": deletable(World.completed, State.COMPLETED, COMPLETED),
     "sweep_dead_delete": Operation(delete_died, sweep, {State.COMPLETED: COMPLETED}),
 }
+
+
+ALL = UPLOADS | RUNS | OWNERS
 
 
 @pytest.mark.parametrize("name", UPLOADS)
@@ -336,3 +337,10 @@ def test_a_step_of_a_run_can_be_killed_anywhere(world: World, name: str) -> None
 @pytest.mark.parametrize("name", OWNERS)
 def test_what_its_owner_does_can_be_killed_anywhere(world: World, name: str) -> None:
     die_at_every_step(world, OWNERS[name])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ALL)
+def test_anything_can_be_killed_on_both_sides_of_every_request(world: World, name: str) -> None:
+    die_at_every_step(world, ALL[name], both_sides=True)

@@ -1,7 +1,8 @@
 """What the crash tests share: operations run in children that can be killed, what the sweeps make of what is
 left, and the invariants that hold then.
 
-Every case has an owner of its own, so that whatever is left of it is found by looking for the owner's name.
+Whatever is left of a case is found by its id, and as long as that is not known, by its owner, who has no
+other case.
 """
 
 import io
@@ -16,7 +17,7 @@ from multiprocessing.process import BaseProcess
 
 from bucketscribe.markers import Kind
 from bucketscribe.queue import Job, Queue
-from bucketscribe.records import Part, State, Stored
+from bucketscribe.records import Part, Record, State, Stored
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
 from bucketscribe.sweep import Sweep
@@ -25,7 +26,7 @@ from bucketscribe.transcriptions import Claim
 from bucketscribe.worker.engines.base import Report, Request, Result, Samples
 from bucketscribe.worker.run import Run, RunFailed, Status
 
-from tests.conftest import LaterBucket
+from tests.conftest import OWNER, LaterBucket
 from tests.crash.proxy import FORK, Proxy, Seen, Trap
 
 CHILD_SECONDS = 60.0
@@ -117,9 +118,14 @@ class World:
         self._owners += 1
         return Case(f"owner-{self._owners}")
 
+    def forget(self, case: Case) -> None:
+        """Remove all that is there of a case, so that listings stay short."""
+        for key in self.keys(case):
+            self.bucket.delete(key)
+
     def uploading(self, body: bytes = RECORDING, name: str = "talk.wav") -> Case:
         """All parts are sent, and complete has not been called."""
-        case = self.case()
+        case = Case(OWNER)
         begun = self.service.uploads.begin(case.owner, name, None, {})
         case.id, case.key, case.upload_id = begun.id, begun.key, begun.upload_id
         self.put_part(case, body)
@@ -141,7 +147,7 @@ class World:
 
     def form(self, body: bytes | None = None) -> Case:
         """A form is handed out; with a body, it has been used."""
-        case = self.case()
+        case = Case(OWNER)
         form = self.service.uploads.begin_form(case.owner, "talk.wav", None, {})
         case.id, case.key = form.id, form.key
         if body is not None:
@@ -223,15 +229,20 @@ class World:
 
     def keys(self, case: Case) -> list[str]:
         """All keys in the bucket that belong to a case."""
-        return [entry.key for entry in self.bucket.listing("") if f"/{case.owner}/" in entry.key]
+        name = case.id or f"/{case.owner}/"
+        return [entry.key for entry in self.bucket.listing("") if name in entry.key]
 
     def pending(self, case: Case) -> list[str]:
         """Keys of a case's multipart uploads that have not ended."""
         uploads = self.bucket.client.list_multipart_uploads(Bucket=self.bucket.name).get("Uploads", [])
-        return [upload["Key"] for upload in uploads if f"/{case.owner}/" in upload["Key"]]
+        name = case.id or f"/{case.owner}/"
+        return [upload["Key"] for upload in uploads if name in upload["Key"]]
 
     def wrongs(self, case: Case, ends: frozenset[State | None], run: int | None = None) -> list[str]:
-        """What is wrong with a case that has come to its end, which should be one of `ends`."""
+        """What is wrong with a case that has come to its end, which should be one of `ends`.
+
+        With a `run`, that one must be the record's, and the only one with results.
+        """
         if not case.id:
             case.id = next((key[-41:-5] for key in self.keys(case) if key.startswith("records/")), "")
         stored = self.read(case)
@@ -254,7 +265,7 @@ class World:
                 wrongs.append("the recording is lost")
         if state is State.COMPLETED:
             expected = {f"{record.results_prefix}{name}" for name in RUN_FILES}
-            if results != expected:
+            if not results >= expected or (run is not None and results != expected):
                 wrongs.append(f"its results are {sorted(results)}")
         if run is not None and record.run != run:
             wrongs.append(f"it ended with run {record.run}, not {run}")
@@ -305,9 +316,9 @@ def _live(settings: Settings, later: timedelta, act: Act, parent: Connection) ->
     parent.send(error)
 
 
-def complete(service: Service, case: Case) -> None:
+def complete(service: Service, case: Case) -> Record:
     """What a client does when its parts are sent."""
-    service.uploads.complete(case.owner, case.key, case.upload_id, case.parts)
+    return service.uploads.complete(case.owner, case.key, case.upload_id, case.parts)
 
 
 def work(service: Service, claim: Claim) -> None:

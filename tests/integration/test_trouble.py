@@ -78,7 +78,7 @@ def broken(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestCl
 
 
 def test_a_mistake_of_ours_is_a_problem_too_and_tells_no_secrets(broken: TestClient) -> None:
-    answer = broken.get("/transcriptions", headers={"Origin": "https://app.example"})
+    answer = broken.get("/transcriptions", headers={"Origin": "http://localhost:5173"})
     refused(answer, 500, "internal")
     assert "secrets" not in answer.text
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"

@@ -438,9 +438,17 @@ def test_a_body_that_is_no_request_is_a_problem(api: TestClient, body: bytes) ->
     refused(answer, 422, "invalid_request")
 
 
-def test_a_browser_on_another_origin_may_read_the_etag(uploader: Uploader, api: TestClient) -> None:
+def test_a_page_of_another_site_is_not_let_in(api: TestClient) -> None:
+    for origin in ("https://app.example", "http://localhost.example", "http://127.0.0.1.example:80"):
+        answer = api.get("/transcriptions", headers={"Origin": origin})
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_page_on_another_port_of_this_machine_may_read_the_etag(
+    uploader: Uploader, api: TestClient
+) -> None:
     upload = uploader.begin()
-    origin = {"Origin": "https://app.example"}
+    origin = {"Origin": "http://localhost:5173"}
     answer = httpx2.put(upload.url(1), content=SPEECH, headers=origin)
     assert "etag" in answer.headers["access-control-expose-headers"].lower()
     assert answer.headers["access-control-allow-origin"] in ("*", origin["Origin"])

@@ -18,6 +18,8 @@ The bytes go from the client to the bucket by presigned URLs, never through this
 RFC 9457 problem with a stable `code`, and says what to do next.
 """
 
+LOOPBACK_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
+
 
 def create_app(service: Service | None = None) -> FastAPI:
     """The application. Without a service, one is made from the environment's settings."""
@@ -31,6 +33,8 @@ def create_app(service: Service | None = None) -> FastAPI:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=service.settings.allowed_origins,
+        # Without a sign-in, any other page this browser visits could read and delete transcripts.
+        allow_origin_regex=LOOPBACK_ORIGIN,
         allow_methods=["*"],
         allow_headers=["*"],
         expose_headers=["ETag", "Location"],

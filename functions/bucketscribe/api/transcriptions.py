@@ -1,25 +1,32 @@
 """The transcription routes: list, read, follow, download, cancel, retry, delete."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
+import structlog
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
+from ..bucket import StorageError
 from ..errors import Problem
 from ..options import Options
-from ..records import FINAL, Failure, Progress, Record, State, Stored, Warning
+from ..records import FINAL, Failure, NoRecord, Progress, Record, State, Stored, Warning
 from ..service import Service
 from ..transcript import FORMATS
 from .context import TheOwner, TheService
 from .problems import problems
 
+log = structlog.get_logger()
+
 router = APIRouter(prefix="/transcriptions", tags=["transcriptions"])
+
+_VERSION = re.compile(r"[0-9]{1,18}")
 
 POLL_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15.0
@@ -44,6 +51,7 @@ class Transcription(BaseModel):
     created: datetime
     updated: datetime
     options: Options
+    metadata: dict[str, str | int | float | bool] = Field(description="The caller's own `x-` values.")
     run: int
     attempts: int
     language: str | None
@@ -66,6 +74,7 @@ class Transcription(BaseModel):
             created=record.created,
             updated=record.updated,
             options=record.options,
+            metadata=record.metadata,
             run=record.run,
             attempts=record.attempts,
             language=record.language,
@@ -144,7 +153,7 @@ async def events(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
     first = await run_in_threadpool(_read, service, owner, id)
-    seen = int(last_event_id) if last_event_id and last_event_id.isdigit() else -1
+    seen = int(last_event_id) if last_event_id and _VERSION.fullmatch(last_event_id) else -1
     stream = _changes(service, owner, first, seen, time.monotonic() + wait)
     return StreamingResponse(
         stream,
@@ -171,8 +180,10 @@ async def _changes(
         await asyncio.sleep(POLL_SECONDS)
         try:
             stored = await run_in_threadpool(_read, service, owner, record.id)
-        except Problem:
+        except (Problem, NoRecord):
             return
+        except StorageError as error:
+            log.warning("cannot follow", id=record.id, code="storage_unavailable", reason=str(error))
 
 
 @router.get(

@@ -7,10 +7,11 @@ added to answers, never changed in them.
 import asyncio
 import re
 from typing import Annotated, Any
+from weakref import WeakValueDictionary
 
 import structlog
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import Problem
@@ -27,7 +28,9 @@ COMPLETE_WAIT_SECONDS = 20.0
 """An HTTP API cuts its callers off after 30 s; a very large upload can take longer to put together."""
 
 _KEY_EXAMPLE = "uploads/local/019aa5b2-7c1e-7d3a-9f00-0242ac120002/talk.mp3"
-_background: set[asyncio.Task[Record]] = set()
+_running: set[asyncio.Task[Record]] = set()
+_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+_threads = CapacityLimiter(20)
 
 UploadId = Annotated[str, Path(description="The `uploadId` that beginning the upload gave.", max_length=2048)]
 Key = Annotated[
@@ -184,7 +187,7 @@ def params(
     summary="Sign many parts",
     responses=problems("not_yours", "no_such_upload", "invalid_part_number"),
 )
-async def sign_batch(
+def sign_batch(
     upload_id: UploadId,
     key: Key,
     service: TheService,
@@ -208,9 +211,7 @@ async def sign_batch(
     summary="Sign a part",
     responses=problems("not_yours", "no_such_upload", "invalid_part_number"),
 )
-async def sign(
-    upload_id: UploadId, part_number: int, key: Key, service: TheService, owner: TheOwner
-) -> SignAnswer:
+def sign(upload_id: UploadId, part_number: int, key: Key, service: TheService, owner: TheOwner) -> SignAnswer:
     urls = service.uploads.sign(owner, key, upload_id, [part_number])
     return SignAnswer(url=urls[part_number], expires=service.settings.url_expires_seconds)
 
@@ -237,9 +238,19 @@ def list_parts(upload_id: UploadId, key: Key, service: TheService, owner: TheOwn
 async def complete(
     upload_id: UploadId, request: CompleteRequest, key: Key, service: TheService, owner: TheOwner
 ) -> CompleteAnswer:
+    id, _ = service.uploads.opened(owner, key, upload_id)
     parts = [Part(number=part.PartNumber, etag=part.ETag) for part in request.parts]
-    task = asyncio.create_task(run_in_threadpool(service.uploads.complete, owner, key, upload_id, parts))
-    _background.add(task)
+    # One thread an upload, however often its caller repeats, and never those of the other routes.
+    lock = _locks.setdefault(id, asyncio.Lock())
+
+    async def finish() -> Record:
+        async with lock:
+            return await to_thread.run_sync(
+                service.uploads.complete, owner, key, upload_id, parts, limiter=_threads
+            )
+
+    task = asyncio.create_task(finish())
+    _running.add(task)
     task.add_done_callback(_ended)
     done, _ = await asyncio.wait({task}, timeout=COMPLETE_WAIT_SECONDS)
     record = task.result() if done else None
@@ -247,7 +258,7 @@ async def complete(
         location=service.presigner.url(key),
         key=key,
         bucket=service.settings.bucket,
-        id=record.id if record is not None else key.split("/")[2],
+        id=id,
         state=record.state if record is not None else State.COMPLETING,
     )
 
@@ -263,7 +274,7 @@ def abort(upload_id: UploadId, key: Key, service: TheService, owner: TheOwner) -
 
 
 def _ended(task: asyncio.Task[Record]) -> None:
-    _background.discard(task)
+    _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
         log.info("complete refused", reason=str(error))
 
@@ -276,10 +287,14 @@ def read_numbers(text: str) -> list[int]:
     if not _NUMBERS.fullmatch(text):
         raise Problem("invalid_part_number", "partNumbers must look like 1,2,5-400.")
     numbers: dict[int, None] = {}
+    asked = 0
     for piece in text.split(","):
         first, _, last = piece.partition("-")
         start, end = int(first), int(last or first)
         if end < start or end > MAX_PARTS:
             raise Problem("invalid_part_number", f"{piece} is no range of parts; they are 1…{MAX_PARTS}.")
+        asked += end - start + 1
+        if asked > MAX_PARTS:
+            raise Problem("invalid_part_number", f"At most {MAX_PARTS} parts are signed at once.")
         numbers |= dict.fromkeys(range(start, end + 1))
     return list(numbers)

@@ -49,7 +49,7 @@ def seaweedfs(settings: Settings, home: Home, ports: Ports, credentials: Credent
             *(f"-{name}.port={getattr(ports, name)}" for name in sorted(SEAWEEDFS_PORTS)),
             f"-s3.config={home.s3_config}",
             "-s3.autoCreateBucket=false",
-            f"-s3.allowedOrigins={','.join(settings.allowed_origins)}",
+            f"-s3.allowedOrigins={','.join(bucket_origins(settings))}",
             # Its own HTTP pages ask for no password, and any web page in this browser could call them.
             "-disableHttp",
             # Relative, because the path of a socket must be short.
@@ -61,7 +61,7 @@ def seaweedfs(settings: Settings, home: Home, ports: Ports, credentials: Credent
         environment=bare_environment() | {"HOME": str(home.seaweedfs), "GOMEMLIMIT": "512MiB", "GOGC": "50"},
         grace=4.0,
         directory=home.seaweedfs,
-        make_ready=partial(prepare_bucket, client, settings.bucket, settings.allowed_origins),
+        make_ready=partial(prepare_bucket, client, settings.bucket, bucket_origins(settings)),
         after_exit=partial(_remove_sockets, ports),
         worth_showing=lambda line: SEAWEEDFS_TROUBLE.match(line) is not None,
         log_file=home.seaweedfs_log,
@@ -153,6 +153,11 @@ def queue_url(ports: Ports) -> str:
 def bare_environment() -> dict[str, str]:
     """The little a server needs to run at all."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG", "TZ") if name in os.environ}
+
+
+def bucket_origins(settings: Settings) -> tuple[str, ...]:
+    """Origins that may reach the bucket: any unless some are set, as a presigned URL is all one needs there."""
+    return settings.allowed_origins or ("*",)
 
 
 def endpoint(port: int) -> str:

@@ -20,7 +20,7 @@ import structlog
 
 from .. import logs
 from ..bucket import StorageError
-from ..errors import FAILURES
+from ..errors import FAILURES, Problem
 from ..markers import Kind
 from ..queue import Job
 from ..records import Failure
@@ -71,7 +71,7 @@ class Worker:
                     self._work(claim)
             except Stopping:
                 return
-            except StorageError as error:
+            except (Problem, *StorageError) as error:
                 log.warning("bucket or queue do not answer", code="storage_unavailable", reason=str(error))
                 self._pause(self.service.settings.heartbeat_seconds)
 
@@ -94,9 +94,23 @@ class Worker:
         if message.job is None:
             log.warning("unreadable message", code="unreadable_message")
             return None
-        claim = self.service.transcriptions.claim(message.job, self.name)
-        self.service.queue.delete(message)
+        try:
+            claim = self._claim(message.job)
+        except ValueError:
+            # Another version of us may be able to read it; if nobody is, it becomes a dead letter.
+            return None
+        try:
+            self.service.queue.delete(message)
+        except StorageError as error:
+            log.warning("message not deleted", id=message.job.id, reason=str(error))
         return claim
+
+    def _claim(self, job: Job) -> Claim | None:
+        try:
+            return self.service.transcriptions.claim(job, self.name)
+        except ValueError as error:
+            log.warning("unreadable record", id=job.id, code="unreadable_record", reason=str(error))
+            raise
 
     def _oldest(self) -> Claim | None:
         """Look at the oldest job markers: a message may be lost, or a worker dead."""
@@ -104,9 +118,10 @@ class Worker:
         for marker in markers[:OLDEST_LOOKED_AT]:
             if self.stopping:
                 break
-            claim = self.service.transcriptions.claim(Job(marker.owner, marker.id, marker.run), self.name)
-            if claim is not None:
-                return claim
+            with suppress(ValueError):
+                claim = self._claim(Job(marker.owner, marker.id, marker.run))
+                if claim is not None:
+                    return claim
         return None
 
     # Working
@@ -114,12 +129,12 @@ class Worker:
     def _work(self, claim: Claim) -> None:
         status = Status()
         run = Run(self.service.bucket, self.engine, claim.record, self.service.settings.model, status)
-        outcome: SimpleQueue[Transcript | Exception] = SimpleQueue()
+        outcome: SimpleQueue[Transcript | BaseException] = SimpleQueue()
 
         def work() -> None:
             try:
                 outcome.put(run.transcript())
-            except Exception as error:  # noqa: BLE001 -- told to the loop, which decides
+            except BaseException as error:  # noqa: BLE001 -- told to the loop, which decides
                 outcome.put(error)
             self._wake.put("done")
 
@@ -127,7 +142,7 @@ class Worker:
         held = True
         while outcome.empty():
             self._pause(self.service.settings.heartbeat_seconds)
-            if self.stopping:
+            if self.stopping and outcome.empty():
                 if held:
                     self._give_back(claim)
                 return
@@ -147,17 +162,17 @@ class Worker:
             log.info("stopping work", id=claim.record.id, reason=lost.state)
             status.stop.set()
             return False
-        except StorageError as error:
+        except (Problem, *StorageError) as error:
             log.warning("lease not renewed", id=claim.record.id, reason=str(error))
         return True
 
     def _give_back(self, claim: Claim) -> None:
         try:
             self.service.transcriptions.release(claim)
-        except (LeaseLost, *StorageError) as error:
+        except (LeaseLost, Problem, *StorageError) as error:
             log.warning("run not given back", id=claim.record.id, reason=str(error))
 
-    def _end(self, claim: Claim, outcome: Transcript | Exception) -> None:
+    def _end(self, claim: Claim, outcome: Transcript | BaseException) -> None:
         transcriptions = self.service.transcriptions
         try:
             match outcome:
@@ -177,7 +192,7 @@ class Worker:
                     transcriptions.release(claim)
                 case _ if isinstance(outcome, StorageError):
                     log.warning("bucket fails", id=claim.record.id, reason=str(outcome))
-                    transcriptions.release(claim)
+                    transcriptions.release(claim, failed=True)
                 case _:
                     log.error("engine failed", id=claim.record.id, code="engine_failed", exc_info=outcome)
                     message = f"{FAILURES['engine_failed']} {type(outcome).__name__}: {outcome}"

@@ -50,6 +50,8 @@ class Window(BaseModel):
     language: str | None
     language_probability: float | None
     segments: tuple[Segment, ...]
+    timings: dict[str, float] = {}
+    warnings: tuple[Warning, ...] = ()
 
 
 @dataclass(slots=True)
@@ -103,6 +105,7 @@ class Run:
         return transcript
 
     def _make_transcript(self) -> None:
+        self._check_plan()
         saved = self._standing("windows/0.json")
         window = Window.model_validate_json(saved) if saved is not None else self._hear()
         transcript = Transcript(
@@ -115,8 +118,8 @@ class Run:
             engine=self.engine.name,
             model=self.model,
             options=self.record.options.model_dump(mode="json", exclude_none=True),
-            timings=self.timings,
-            warnings=tuple(self.warnings),
+            timings=window.timings,
+            warnings=window.warnings,
         )
         self._create("transcript.json", render(transcript, "json"))
 
@@ -152,6 +155,8 @@ class Run:
             language=result.language,
             language_probability=result.language_probability,
             segments=result.segments,
+            timings=self.timings,
+            warnings=tuple(self.warnings),
         )
         self._create("windows/0.json", window.model_dump_json().encode())
         self.status.windows += 1
@@ -176,8 +181,14 @@ class Run:
             )
             raise RunFailed(failure) from error
 
+    def _check_plan(self) -> None:
+        """See that what was planned, if anything was, is what this worker would do."""
+        plan = json.loads(self._standing("plan.json") or b"null")
+        if plan is not None and (plan["engine"], plan["model"]) != (self.engine.name, self.model):
+            raise PlanDiffers
+
     def _plan(self, duration: float) -> None:
-        """Write down what this run is, or see that it is what was written down before."""
+        """Write down what this run is; if somebody else was faster, see that it is the same."""
         plan: dict[str, Any] = {
             "schema": 1,
             "id": self.record.id,
@@ -189,9 +200,7 @@ class Run:
             "windows": [{"start": 0, "end": round(duration, 3)}],
         }
         if not self._create("plan.json", json.dumps(plan).encode()):
-            standing = json.loads(self._standing("plan.json") or b"{}")
-            if (standing.get("engine"), standing.get("model")) != (self.engine.name, self.model):
-                raise PlanDiffers
+            self._check_plan()
 
     def _standing(self, name: str) -> bytes | None:
         document = self.bucket.get(self.record.results_prefix + name)
