@@ -284,7 +284,8 @@ def cancelable(prepare: Callable[[World], Case], state: State, otherwise: Ends) 
 
 
 def deletable(prepare: Callable[[World], Case], state: State, otherwise: Ends) -> Operation:
-    ends = {state: otherwise, State.DELETED: NOTHING, None: NOTHING}
+    # Once its marker stands, a delete that died is carried out.
+    ends = {state: otherwise | NOTHING, State.DELETED: NOTHING, None: NOTHING}
     again = repeating(delete, "no_such_transcription")
     return Operation(prepare, delete, ends, repeat=again, repeated=NOTHING)
 
@@ -317,7 +318,9 @@ OWNERS = {
     "delete_form": deletable(lambda world: world.form(RECORDING), State.UPLOADING, COMPLETED),
     "delete_running": deletable(World.running, State.RUNNING, COMPLETED),
     "delete_completed": deletable(World.completed, State.COMPLETED, COMPLETED),
-    "sweep_dead_delete": Operation(delete_died, sweep, {State.COMPLETED: COMPLETED}),
+    "sweep_dead_delete": Operation(
+        delete_died, sweep, dict.fromkeys((State.COMPLETED, State.DELETED, None), NOTHING)
+    ),
 }
 
 

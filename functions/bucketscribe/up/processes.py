@@ -156,7 +156,7 @@ def bare_environment() -> dict[str, str]:
 
 
 def bucket_origins(settings: Settings) -> tuple[str, ...]:
-    """Origins that may reach the bucket: any unless some are set, as a presigned URL is all one needs there."""
+    """Origins that may reach the bucket: any unless some are set; a presigned URL is the key there."""
     return settings.allowed_origins or ("*",)
 
 
