@@ -14,7 +14,7 @@ from bucketscribe.api.app import create_app
 from bucketscribe.errors import Problem
 from bucketscribe.markers import Kind, marker_key
 from bucketscribe.queue import Queue
-from bucketscribe.records import Failure, NoRecord, Progress, State, record_key
+from bucketscribe.records import Failure, NoRecord, Part, Progress, State, record_key
 from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
 from bucketscribe.transcript import Segment
@@ -486,6 +486,31 @@ def test_a_sweep_that_wakes_late_does_not_take_the_marker_of_an_object_found_lat
     assert marker_key(Kind.FORMS, case.owner, case.id) in world.keys(case)
     finish.go_on()
     ends(world, case, COMPLETED)
+
+
+def test_a_sweep_does_not_bring_back_what_is_deleted_during_its_look(world: World) -> None:
+    case = world.uploading()
+    with world.later(IDLE):
+        held = Held(world, sweep, "GetObject", "/records/")
+        world.service.transcriptions.delete(case.owner, case.id)
+        held.go_on()
+    ends(world, case, GONE)
+
+
+def test_a_refusal_that_comes_late_takes_back_no_newer_promise(world: World) -> None:
+    case = world.uploading()
+    wrong = (Part(number=1, etag='"00000000000000000000000000000000"'),)
+    world.service.records.change(
+        case.owner, case.id, lambda record, now: record.to(State.COMPLETING, parts=wrong)
+    )
+    late = Held(
+        world, lambda service: service.uploads.finish(case.owner, case.id), "CompleteMultipartUpload", case.id
+    )
+    refused(lambda: complete(world.service, case), "invalid_part")
+    newer = Held(world, lambda service: complete(service, case), "CompleteMultipartUpload", case.id)
+    assert late.go_on().record.state is State.COMPLETING
+    assert newer.go_on().state is State.QUEUED
+    ends(world, case, COMPLETED, run=1)
 
 
 # Versions

@@ -2,11 +2,15 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from bucketscribe.api import uploads as upload_routes
 from bucketscribe.api.app import create_app
+from bucketscribe.bucket import Written
 from bucketscribe.queue import Queue
+from bucketscribe.records import record_key
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
 from fastapi.testclient import TestClient
@@ -82,3 +86,50 @@ def test_a_mistake_of_ours_is_a_problem_too_and_tells_no_secrets(broken: TestCli
     refused(answer, 500, "internal")
     assert "secrets" not in answer.text
     assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
+
+
+class FullBucket(LaterBucket):
+    """The real bucket, but it takes no more writes: a full disk cannot be had here."""
+
+    writes = 0
+
+    def replace(self, key: str, body: bytes, etag: str, content_type: str = "application/json") -> Written:
+        type(self).writes += 1
+        answer: Any = {"Error": {"Code": "InternalError"}, "ResponseMetadata": {"HTTPStatusCode": 500}}
+        raise ClientError(answer, "PutObject")
+
+
+def test_a_bucket_that_takes_no_writes_is_told_from_one_that_is_busy(
+    uploader: Uploader, settings: Settings, bucket: LaterBucket, queue: Queue
+) -> None:
+    upload = uploader.send(SPEECH)
+    full = FullBucket(bucket.client, bucket.name)
+    with TestClient(create_app(Service.of(settings, full, queue))) as api:
+        refused(api.post(f"/transcriptions/{upload.id}/cancel"), 503, "storage_unavailable")
+    assert FullBucket.writes <= 2
+    assert upload.state() == "queued"
+
+
+@pytest.mark.parametrize("seen", ["9" * 5000, "-1", "x", "\u00b2"])
+def test_an_event_id_that_is_none_of_ours_begins_anew(uploader: Uploader, api: TestClient, seen: str) -> None:
+    upload = uploader.begin()
+    path = f"/transcriptions/{upload.id}/events?wait=0"
+    answer = api.get(path, headers={b"Last-Event-ID": seen.encode()})
+    assert answer.status_code == 200
+    assert "event: transcription" in answer.text
+
+
+def test_a_list_of_numbers_cannot_be_made_to_take_long(uploader: Uploader, api: TestClient) -> None:
+    upload = uploader.begin()
+    numbers = ",".join(["1-10000"] * 5000)
+    answer = api.get(f"{upload.path}/batch", params={"key": upload.key, "partNumbers": numbers})
+    refused(answer, 422, "invalid_part_number")
+
+
+def test_a_page_whose_one_record_nobody_can_read_shows_the_others(
+    uploader: Uploader, api: TestClient, bucket: LaterBucket
+) -> None:
+    bad, good = uploader.begin(), uploader.begin()
+    bucket.put(record_key("local", bad.id), b'{"schema": 99}')
+    page = api.get("/transcriptions").json()
+    assert [entry["id"] for entry in page["transcriptions"]] == [good.id]

@@ -197,6 +197,8 @@ def test_a_declared_size_over_the_limit_is_refused_before_anything_is_created(
         ({"size": "big"}, "invalid_option", "size"),
         ({"size": -1}, "invalid_option", "size"),
         ({"partSize": 1}, "invalid_option", "partSize"),
+        ({"x-note": "\ud800"}, "invalid_option", "x-note"),
+        ({"x-note": {"a": 1}}, "invalid_option", "x-note"),
         ({"webhook_url": "https://example.com/hook"}, "invalid_option", "webhook_url"),
     ],
 )
@@ -225,6 +227,7 @@ def test_strings_and_empty_values_are_understood_as_uppy_sends_them(
     )
     options = api.get(f"/transcriptions/{upload.id}").json()["options"]
     assert (options["diarize"], options["max_speakers"], options["language"]) == (True, 3, None)
+    assert api.get(f"/transcriptions/{upload.id}").json()["metadata"] == {"x-campaign": "spring"}
     assert upload.key.endswith("/Größe 大.wav")
 
 

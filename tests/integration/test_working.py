@@ -12,9 +12,10 @@ from io import BytesIO
 import av
 import numpy as np
 import pytest
-from bucketscribe.records import Failure, Progress, State
+from bucketscribe.queue import Message, Queue
+from bucketscribe.records import Failure, Progress, State, record_key
 from bucketscribe.service import Service
-from bucketscribe.worker.main import make_engine
+from bucketscribe.worker.main import Worker, make_engine
 from bucketscribe.worker.run import PlanDiffers, Run, RunFailed, Status, Stopped
 from fastapi.testclient import TestClient
 
@@ -174,3 +175,51 @@ def test_a_worker_told_to_stop_gives_its_run_back_at_once(
     assert (record.state, record.attempts, record.lease) == (State.QUEUED, 0, None)
     assert service.queue.count() == 1
     assert record.progress is None or isinstance(record.progress, Progress)
+
+
+def test_a_record_nobody_can_read_does_not_stop_the_worker(
+    uploader: Uploader, api: TestClient, service: Service, servers: Servers
+) -> None:
+    bad, good = uploader.send(SPEECH), uploader.send(SPEECH)
+    service.bucket.put(record_key("local", bad.id), b'{"schema": 99}')
+    with worker_process(servers, service) as process:
+        follow(api, good.id, lambda line: '"state":"completed"' in line)
+        assert process.poll() is None
+
+
+def test_a_message_that_cannot_be_deleted_costs_no_job(uploader: Uploader, service: Service) -> None:
+    upload = uploader.send(SPEECH)
+
+    class LostReceipt(Queue):
+        def delete(self, message: Message) -> None:
+            super().delete(Message(message.job, "a receipt from before a restart"))
+
+    queue = LostReceipt(service.queue.client, service.queue.url)
+    worker = Worker(Service.of(service.settings, service.bucket, queue), make_engine(service.settings))
+    claim = worker._next()
+    assert claim is not None
+    assert claim.record.id == upload.id
+
+
+def test_a_saved_window_of_another_model_is_not_taken_for_ours(uploader: Uploader, service: Service) -> None:
+    upload = uploader.send(SPEECH)
+    run = run_of(service, upload.id)
+    run.transcript()
+    service.bucket.delete(f"{run.record.results_prefix}transcript.json")
+    other = Run(service.bucket, run.engine, run.record, "base", Status())
+    with pytest.raises(PlanDiffers):
+        other.transcript()
+
+
+def test_a_run_that_goes_on_from_a_saved_window_keeps_its_warnings_and_timings(
+    uploader: Uploader, service: Service
+) -> None:
+    upload = uploader.send(SPEECH, diarize=True)
+    run = run_of(service, upload.id)
+    whole = run.transcript()
+    for file in list(service.bucket.listing(f"{run.record.results_prefix}transcript.")):
+        service.bucket.delete(file.key)
+    again = Run(service.bucket, run.engine, run.record, "tiny.en", Status()).transcript()
+    assert again == whole
+    assert again.warnings
+    assert again.timings
