@@ -26,7 +26,7 @@ from .bucket import Bucket, Conflict, PartsRefused, StorageError, UploadGone
 from .bucket import Part as HeldPart
 from .errors import FAILURES, Problem
 from .markers import Kind, Markers, upload_kind
-from .options import Asked, FileFacts, read_metadata
+from .options import Asked, read_metadata
 from .presign import Presigner
 from .records import Failure, Part, Record, Records, State, Stored, new_id
 from .seal import BrokenSeal, UploadSeal, seal, unseal
@@ -53,6 +53,17 @@ class Begun:
     key: str
     upload_id: str
     part_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a caller says of a file, checked. Sizes in bytes."""
+
+    name: str
+    content_type: str
+    size: int | None
+    part_size: int | None
+    asked: Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,41 +103,23 @@ class Uploads:
 
         Raises Problem `unsupported_media`, `too_large`, `unknown_option`, `invalid_option`, `begin_lost`.
         """
-        asked, name, stored_type = self._check(filename, content_type, metadata)
-        size = asked.file.size
-        part_size = asked.file.partSize or default_part_size(size or self.settings.max_upload_bytes)
+        told = self._check(filename, content_type, metadata)
+        size, part_size = told.size, told.part_size or default_part_size(told.size or 0)
         if size is not None and -(-size // part_size) > MAX_PARTS:
             raise Problem(
                 "invalid_option",
                 f"partSize is too small: {size} bytes would take more than {MAX_PARTS} parts of {part_size}.",
                 {"option": "partSize"},
             )
-        id = new_id()
-        key = f"uploads/{owner}/{id}/{media.object_name(name)}"
-        now = self.markers.put(Kind.UPLOADS, owner, id, key=key)
-        upload_id, now = self.bucket.begin_upload(key, stored_type)
-        declared = asked.file.partSize if size else None
-        record = Record(
-            id=id,
-            owner=owner,
-            state=State.UPLOADING,
-            created=now,
-            updated=now,
-            key=key,
-            name=name,
-            content_type=stored_type,
-            size=size,
-            part_size=declared,
-            upload_id=upload_id,
-            options=asked.options,
-            metadata=asked.kept,
-        )
+        id, key = self._new_key(owner, told)
+        self.markers.put(Kind.UPLOADS, owner, id, key=key)
+        upload_id, now = self.bucket.begin_upload(key, told.content_type)
+        declared = told.part_size if size else None
         try:
-            self.records.create(record)
+            self._create_record(owner, id, key, told, now, upload_id=upload_id, part_size=declared)
         except Conflict:
             self.bucket.abort_uploads(key, upload_id)
             raise _begin_lost() from None
-        log.info("uploading", id=id, owner=owner, size=size)
         sealed = seal(self.secret, key, UploadSeal(upload_id, size or 0, declared or 0))
         return Begun(id, key, sealed, part_size)
 
@@ -134,33 +127,17 @@ class Uploads:
         self, owner: str, filename: str, content_type: str | None, metadata: dict[str, Any]
     ) -> Form:
         """Promise one POST of a small file. Raises the Problems of `begin`."""
-        asked, name, stored_type = self._check(filename, content_type, metadata)
-        id = new_id()
-        key = f"uploads/{owner}/{id}/{media.object_name(name)}"
+        told = self._check(filename, content_type, metadata)
+        id, key = self._new_key(owner, told)
         now = self.markers.put(Kind.FORMS, owner, id, key=key)
         seconds = self.settings.url_expires_seconds
-        record = Record(
-            id=id,
-            owner=owner,
-            state=State.UPLOADING,
-            created=now,
-            updated=now,
-            key=key,
-            name=name,
-            content_type=stored_type,
-            size=asked.file.size,
-            form_ends=now + timedelta(seconds=seconds),
-            options=asked.options,
-            metadata=asked.kept,
-        )
         try:
-            self.records.create(record)
+            self._create_record(owner, id, key, told, now, form_ends=now + timedelta(seconds=seconds))
         except Conflict:
             raise _begin_lost() from None
-        log.info("uploading", id=id, owner=owner, form=True)
         form = self.presigner.post(
             key,
-            content_type=stored_type,
+            content_type=told.content_type,
             min_bytes=1,
             max_bytes=self.settings.max_upload_bytes,
             expires_seconds=seconds,
@@ -169,18 +146,51 @@ class Uploads:
         )
         return Form(id, key, form["url"], form["fields"])
 
-    def _check(
-        self, filename: str, content_type: str | None, metadata: dict[str, Any]
-    ) -> tuple[Asked, str, str]:
+    def _check(self, filename: str, content_type: str | None, metadata: dict[str, Any]) -> "_Told":
         asked = read_metadata(metadata, self.settings.allowed_models)
-        file: FileFacts = asked.file
+        file = asked.file
         name = file.name or filename
         stored_type = media.check_declared(name, content_type or file.type)
         if file.size == 0:
             raise Problem("unsupported_media", "The file is empty; choose one that holds a recording.")
         if file.size is not None and file.size > self.settings.max_upload_bytes:
             raise self._too_large(file.size)
-        return asked, name, stored_type
+        return _Told(name, stored_type, file.size, file.partSize, asked)
+
+    def _new_key(self, owner: str, told: "_Told") -> tuple[str, str]:
+        id = new_id()
+        return id, f"uploads/{owner}/{id}/{media.object_name(told.name)}"
+
+    def _create_record(
+        self,
+        owner: str,
+        id: str,
+        key: str,
+        told: "_Told",
+        now: datetime,
+        *,
+        upload_id: str | None = None,
+        part_size: int | None = None,
+        form_ends: datetime | None = None,
+    ) -> None:
+        record = Record(
+            id=id,
+            owner=owner,
+            state=State.UPLOADING,
+            created=now,
+            updated=now,
+            key=key,
+            name=told.name,
+            content_type=told.content_type,
+            size=told.size,
+            part_size=part_size,
+            upload_id=upload_id,
+            form_ends=form_ends,
+            options=told.asked.options,
+            metadata=told.asked.kept,
+        )
+        self.records.create(record)
+        log.info("uploading", id=id, owner=owner, size=told.size, form=form_ends is not None)
 
     def _too_large(self, size: int) -> Problem:
         limit = self.settings.max_upload_bytes

@@ -158,6 +158,19 @@ def begin(request: BeginRequest, service: TheService, owner: TheOwner) -> BeginA
     summary="Begin the upload of a small file by one form POST",
     description="Options go into `metadata[name]=value`. Nothing need be called after the POST: the "
     "transcription begins when the object is found.",
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "metadata",
+                "in": "query",
+                "style": "deepObject",
+                "explode": True,
+                "description": "As `metadata` of the multipart route.",
+                "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+                "example": {"language": "en"},
+            }
+        ]
+    },
     responses=problems("unsupported_media", "too_large", "unknown_option", "invalid_option", "begin_lost"),
 )
 def params(
