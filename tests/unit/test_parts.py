@@ -6,8 +6,8 @@ import pytest
 from bucketscribe.api.uploads import read_numbers
 from bucketscribe.bucket import Part as HeldPart
 from bucketscribe.errors import Problem
+from bucketscribe.parts import MAX_PARTS, MIB, check_parts, default_part_size
 from bucketscribe.records import Part, Record, State, new_id
-from bucketscribe.uploads import MAX_PARTS, MIB, check_parts, default_part_size
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -15,8 +15,8 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import Problem
+from ..parts import MAX_PARTS
 from ..records import Part, Record, State
-from ..uploads import MAX_PARTS
 from .context import TheOwner, TheService
 from .problems import problems
 
