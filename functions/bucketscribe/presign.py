@@ -112,19 +112,18 @@ class Presigner:
         path = self._path(key)
         url = f"{self._origin}{path}?"
         upload = f"&uploadId={_encode(upload_id)}"
-        free_query = f"{signing.query(expires_seconds, 'host')}&partNumber="
-        free_end = f"\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
-        bound_query = f"{signing.query(expires_seconds, 'content-length;host')}&partNumber="
-        bound_end = f"\nhost:{self._host}\n\ncontent-length;host\nUNSIGNED-PAYLOAD"
         request = f"PUT\n{path}\n"
+        headers = start = end = ""
         urls = {}
         for number, length in numbers_with_lengths:
-            if length is None:
-                query = f"{free_query}{number}{upload}"
-                canonical = f"{request}{query}{free_end}"
-            else:
-                query = f"{bound_query}{number}{upload}"
-                canonical = f"{request}{query}\ncontent-length:{length}{bound_end}"
+            signed = "host" if length is None else "content-length;host"
+            if signed != headers:
+                headers = signed
+                start = f"{signing.query(expires_seconds, headers)}&partNumber="
+                end = f"\nhost:{self._host}\n\n{headers}\nUNSIGNED-PAYLOAD"
+            query = f"{start}{number}{upload}"
+            bound = "" if length is None else f"\ncontent-length:{length}"
+            canonical = f"{request}{query}{bound}{end}"
             urls[number] = f"{url}{query}&X-Amz-Signature={signing.sign_request(canonical)}"
         return urls
 
@@ -185,7 +184,7 @@ class Presigner:
 
     def _path(self, key: str) -> str:
         # S3 takes the path as sent: it is encoded once and never normalized.
-        return f"{self._root}/{quote(key, safe='/~')}"
+        return f"{self._root}/{_encode(key, '/~')}"
 
     def _signing(self, now: datetime) -> "_Signing":
         credentials = self._credentials()
@@ -247,9 +246,10 @@ def _aws_endpoint(region: str) -> str:
     return f"https://s3.{region}.{domain}"
 
 
-def _encode(value: str) -> str:
-    """Encode a query value as SigV4 wants it: everything but A-Z a-z 0-9 - . _ ~."""
-    return quote(value, safe="")
+@lru_cache(maxsize=256)
+def _encode(value: str, safe: str = "") -> str:
+    """Encode as SigV4 wants it: everything but A-Z a-z 0-9 - . _ ~. Most values come again and again."""
+    return quote(value, safe=safe)
 
 
 @lru_cache(maxsize=8)
