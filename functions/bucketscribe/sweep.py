@@ -40,6 +40,7 @@ class Sweep:
         self.uploads = service.uploads
         self.transcriptions = service.transcriptions
         self.idle = timedelta(seconds=service.settings.upload_idle_seconds)
+        self._jobs = 0
         self.job_look = timedelta(seconds=service.settings.job_look_seconds)
 
     def run(self) -> int:

@@ -3,8 +3,8 @@
 Every step is a compare-and-swap on the record. What stands beside the record is ordered so that a process
 may die between any two requests:
 
-- *queue, retry*: job marker, then the record, then a message. Died after the marker: the sweep removes it,
-  or the caller's repeat goes on. Died before the message: the sweep sends it.
+- *queue, retry, restart*: job marker, then the record, then a message. Died after the marker: the sweep
+  finishes the upload, or gives the new run's number up. Died before the message: the sweep sends it.
 - *complete, fail, cancel*: the record, then the marker goes. Died between: the sweep removes the marker.
 - *delete*: purge marker, then the record says deleted, then the bucket is emptied, the record goes, and the
   marker last. Died anywhere: the sweep goes on with it.
@@ -209,23 +209,16 @@ class Transcriptions:
 
         self._change_held(claim, edit)
 
-    def release(self, claim: Claim, *, failed: bool = False) -> None:
-        """Give the run back for the next worker. Raises LeaseLost.
-
-        With `failed` it counts as an attempt, and the next one is left to the sweep: what kept this worker
-        from its work may take a while.
-        """
+    def release(self, claim: Claim) -> None:
+        """Give the run back, unharmed, for the next worker. Raises LeaseLost."""
 
         def edit(record: Record, now: datetime) -> Record:
             _held(record, claim)
-            return self._lease_ended(record) if failed else record.to(State.QUEUED, **_lease_dropped(record))
+            return record.to(State.QUEUED, **_lease_dropped(record))
 
         record = self._change_held(claim, edit)
         _said(record)
-        if record.state is State.FAILED:
-            self.markers.remove(Kind.JOBS, record.owner, record.id, record.run)
-        elif not failed:
-            self.send(record)
+        self.send(record)
 
     def restart(self, claim: Claim) -> None:
         """Give up this run for a new one: it was planned for another engine or model. Raises LeaseLost."""
@@ -279,15 +272,19 @@ class Transcriptions:
 
     # What its owner may do
 
-    def cancel(self, owner: str, id: str) -> Stored:
+    def cancel(self, owner: str, id: str, *, only: State | None = None) -> Stored:
         """Stop whatever is going on. The recording of a queued or running one is kept, a half-sent one not.
 
-        Canceling twice is fine. Raises Problem `no_such_transcription` or `not_possible`.
+        Canceling twice is fine; with `only`, nothing is done in another state. Raises Problem
+        `no_such_transcription`, `not_possible` or `busy`.
         """
         before = State.CANCELED
 
         def edit(record: Record, now: datetime) -> Record | None:
             nonlocal before
+            before = State.CANCELED
+            if only is not None and record.state is not only:
+                return None
             if record.state is State.DELETED:
                 raise _no_such(id)
             if record.state is State.CANCELED:
@@ -328,7 +325,7 @@ class Transcriptions:
     def retry(self, owner: str, id: str) -> Stored:
         """Queue a new run of a failed or canceled transcription whose recording exists.
 
-        Raises Problem `no_such_transcription`, `not_possible` or `recording_changed`.
+        Raises Problem `no_such_transcription`, `not_possible`, `recording_changed` or `busy`.
         """
 
         def fresh(record: Record) -> Record:
@@ -366,7 +363,7 @@ class Transcriptions:
     def delete(self, owner: str, id: str) -> None:
         """Delete a transcription and all that belongs to it. To its owner it is gone at once.
 
-        Raises Problem `no_such_transcription`.
+        Raises Problem `no_such_transcription` or `busy`.
         """
         self.get(owner, id)
         self.markers.put(Kind.PURGE, owner, id)

@@ -269,15 +269,20 @@ class Uploads:
         `upload_expired`, `no_such_upload`, `not_yours`.
         """
         id, _ = self.opened(owner, key, sealed)
-        record = self.finish(owner, id, parts).record
-        match record.state:
-            case State.UPLOADING | State.EXPIRED | State.DELETED:
-                raise _ended(record)
-            case State.FAILED | State.CANCELED if record.etag is None:
-                if record.error is not None and record.error.code in REFUSALS:
-                    raise Problem(record.error.code, record.error.message, {"id": record.id})
-                raise _ended(record)
-        return record
+        return _answer(self.finish(owner, id, parts).record)
+
+    def promised(self, owner: str, id: str) -> Record:
+        """What a caller of `complete` who waits no longer may be told.
+
+        Raises the Problems of `complete`, and `busy` as long as nothing is written down that the sweep could
+        carry out.
+        """
+        stored = self.records.read(owner, id)
+        if stored is None:
+            raise _ended(None)
+        if stored.record.state is State.UPLOADING:
+            raise Problem("busy", "The bucket takes long to answer. Nothing is lost; complete it again.")
+        return _answer(stored.record)
 
     def abort(self, owner: str, key: str, sealed: str) -> None:
         """Give an upload up; past `uploading` nothing changes.
@@ -288,8 +293,7 @@ class Uploads:
         stored = self.records.read(owner, id)
         if stored is None or stored.record.state in (State.EXPIRED, State.DELETED):
             raise _ended(stored.record if stored is not None else None)
-        if stored.record.state is State.UPLOADING:
-            self.transcriptions.cancel(owner, id)
+        self.transcriptions.cancel(owner, id, only=State.UPLOADING)
 
     def finish(self, owner: str, id: str, parts: Sequence[Part] | None = None) -> Stored:
         """Take an upload as far as it will go: exactly one transcription, however often called and by whom.
@@ -316,6 +320,9 @@ class Uploads:
             if record.state is State.EXPIRED:
                 self.markers.put(kind, owner, id, key=record.key, restored=True)
             stored = self.records.change(owner, id, _to_completing)
+            if record.state is State.EXPIRED:
+                # Whoever ended the upload may have removed the marker in between, and seen no change yet.
+                self.markers.put(kind, owner, id, key=record.key, restored=True)
         elif record.form_ends is not None and stored.record.state is State.COMPLETING:
             return self._lost(stored)
         elif record.state is State.EXPIRED or record.form_ends is not None:
@@ -378,8 +385,7 @@ class Uploads:
             if self.bucket.find(record.key) is None:
                 return self._lost(stored)
         except StorageError as error:
-            if self.bucket.find(record.key) is None:
-                log.warning("completing goes on later", id=record.id, reason=str(error))
+            log.warning("completing goes on later", id=record.id, reason=str(error))
         return stored
 
     def _lost(self, stored: Stored) -> Stored:
@@ -424,7 +430,7 @@ class Uploads:
             # A create that the SDK repeated, its answer lost, has left another upload under this key.
             self.bucket.abort_uploads(record.key, keep=record.upload_id)
         after = self.transcriptions.enqueue(stored, etag=found.etag, size=found.size)
-        if after.record.state is State.CANCELED and after.record.etag is None:
+        if after.record.state in (State.FAILED, State.CANCELED) and after.record.etag is None:
             self.transcriptions.discard_recording(after.record, look_again=True)
         elif after.record.state not in (*UNFINISHED, State.DELETED):
             self.markers.remove(kind, record.owner, record.id)
@@ -465,6 +471,18 @@ class Uploads:
         if current is not None and current.record.state is State.COMPLETING:
             self.markers.put(upload_kind(record), owner, id, key=record.key, restored=True)
         return stored
+
+
+def _answer(record: Record) -> Record:
+    """The record as the answer to a complete: refused and ended uploads are Problems."""
+    match record.state:
+        case State.UPLOADING | State.EXPIRED | State.DELETED:
+            raise _ended(record)
+        case State.FAILED | State.CANCELED if record.etag is None:
+            if record.error is not None and record.error.code in REFUSALS:
+                raise Problem(record.error.code, record.error.message, {"id": record.id})
+            raise _ended(record)
+    return record
 
 
 def _to_completing(record: Record, now: datetime) -> Record | None:

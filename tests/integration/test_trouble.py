@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from bucketscribe.api import uploads as upload_routes
+from bucketscribe.api import completions
 from bucketscribe.api.app import create_app
 from bucketscribe.bucket import Written
 from bucketscribe.queue import Queue
@@ -36,7 +36,7 @@ def test_a_completion_that_takes_long_is_answered_and_happens_without_the_caller
     settings: Settings, bucket: LaterBucket, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SlowBucket(bucket.client, bucket.name)
-    monkeypatch.setattr(upload_routes, "COMPLETE_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(completions, "WAIT_SECONDS", 0.2)
     with TestClient(create_app(Service.of(settings, slow, queue))) as api:
         upload = Uploader(api).begin()
         parts = [upload.put(1, SPEECH)]
@@ -51,6 +51,31 @@ def test_a_completion_that_takes_long_is_answered_and_happens_without_the_caller
             assert any('"state":"queued"' in line for line in stream.iter_lines())
         assert upload.complete(parts).json()["state"] == "queued"
     assert queue.count() == 1
+
+
+class SlowListing(LaterBucket):
+    """The real bucket, but listing parts waits to be let go."""
+
+    go = threading.Event()
+
+    def list_parts(self, *args: str) -> Any:
+        assert self.go.wait(30)
+        return super().list_parts(*args)
+
+
+def test_nothing_is_promised_that_is_not_written_down(
+    settings: Settings, bucket: LaterBucket, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SlowListing(bucket.client, bucket.name)
+    monkeypatch.setattr(completions, "WAIT_SECONDS", 0.2)
+    with TestClient(create_app(Service.of(settings, slow, queue))) as api:
+        upload = Uploader(api).begin()
+        parts = [upload.put(1, SPEECH)]
+        refused(upload.complete(parts), 503, "busy")
+        slow.go.set()
+        with api.stream("GET", f"/transcriptions/{upload.id}/events?wait=30") as stream:
+            assert any('"state":"queued"' in line for line in stream.iter_lines())
+        assert upload.complete(parts).json()["state"] == "queued"
 
 
 def test_a_queue_that_does_not_answer_fails_no_upload(

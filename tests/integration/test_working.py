@@ -6,12 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from fractions import Fraction
 from io import BytesIO
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 from bucketscribe.queue import Message, Queue
 from bucketscribe.records import Failure, Progress, State, record_key
 from bucketscribe.service import Service
@@ -19,6 +22,7 @@ from bucketscribe.worker.main import Worker, make_engine
 from bucketscribe.worker.run import PlanDiffers, Run, RunFailed, Status, Stopped
 from fastapi.testclient import TestClient
 
+from tests.conftest import LaterBucket
 from tests.integration.conftest import Uploader
 from tests.integration.test_transcriptions import claimed
 from tests.integration.test_uploading import SPEECH
@@ -199,6 +203,30 @@ def test_a_message_that_cannot_be_deleted_costs_no_job(uploader: Uploader, servi
     claim = worker._next()
     assert claim is not None
     assert claim.record.id == upload.id
+
+
+class FailingReads(LaterBucket):
+    """The real bucket, but it gives no recording: an object that a server cannot read cannot be had here."""
+
+    def read(self, key: str, start: int, end: int, etag: str) -> bytes:
+        answer: Any = {"Error": {"Code": "InternalError"}, "ResponseMetadata": {"HTTPStatusCode": 500}}
+        raise ClientError(answer, "GetObject")
+
+
+def test_a_recording_the_bucket_cannot_give_is_left_to_its_lease(
+    uploader: Uploader, service: Service, bucket: LaterBucket
+) -> None:
+    upload = uploader.send(SPEECH)
+    failing = Service.of(service.settings, FailingReads(bucket.client, bucket.name), service.queue)
+    worker = Worker(failing, make_engine(service.settings))
+    claim = claimed(service, upload.id)
+    worker._work(claim)
+    record = service.transcriptions.get("local", upload.id).record
+    assert (record.state, record.attempts) == (State.RUNNING, 0)
+    assert service.transcriptions.claim(claim.job, "another") is None
+    bucket.later = timedelta(seconds=service.settings.lease_seconds + 2)
+    again = claimed(service, upload.id)
+    assert again.record.attempts == 1
 
 
 def test_a_saved_window_of_another_model_is_not_taken_for_ours(uploader: Uploader, service: Service) -> None:

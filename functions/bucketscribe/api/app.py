@@ -10,6 +10,7 @@ from .. import logs
 from ..service import Service
 from ..settings import Settings
 from . import health, problems, transcriptions, uploads
+from .completions import Completions
 
 DESCRIPTION = """
 Upload a recording of up to 5 GB straight into an object-storage bucket, and get a transcript.
@@ -29,6 +30,7 @@ def create_app(service: Service | None = None) -> FastAPI:
         service = Service.connect(settings)
     app = FastAPI(title="Bucketscribe", version="0.1.0", description=DESCRIPTION, redoc_url=None)
     app.state.service = service
+    app.state.completions = Completions()
     app.add_middleware(problems.RequestLog)
     app.add_middleware(
         CORSMiddleware,

@@ -1,4 +1,4 @@
-"""What a route needs besides its request: the service, and whose request it is."""
+"""What a route needs besides its request: the service, what is under way, and whose request it is."""
 
 from typing import Annotated, cast
 
@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from ..auth import OPEN_OWNER
 from ..service import Service
+from .completions import Completions
 
 
 async def _service(request: Request) -> Service:
@@ -16,5 +17,10 @@ async def _owner() -> str:
     return OPEN_OWNER
 
 
+async def _completions(request: Request) -> Completions:
+    return cast("Completions", request.app.state.completions)
+
+
+TheCompletions = Annotated[Completions, Depends(_completions)]
 TheService = Annotated[Service, Depends(_service)]
 TheOwner = Annotated[str, Depends(_owner)]

@@ -268,7 +268,8 @@ def _read(service: Service, owner: str, id: str) -> Stored:
     stored = service.transcriptions.get(owner, id)
     if stored.record.state is State.UPLOADING and stored.record.form_ends is not None:
         # Nobody tells us that a form was used: whoever asks finds out.
-        return service.uploads.finish(owner, id)
+        service.uploads.finish(owner, id)
+        return service.transcriptions.get(owner, id)
     return stored
 
 

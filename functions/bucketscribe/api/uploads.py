@@ -4,33 +4,22 @@ Source of the format: `@uppy/companion`'s S3 routes and `@uppy/aws-s3`'s request
 added to answers, never changed in them.
 """
 
-import asyncio
 import re
 from typing import Annotated, Any
-from weakref import WeakValueDictionary
 
-import structlog
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import Problem
 from ..parts import MAX_PARTS
-from ..records import Part, Record, State
-from .context import TheOwner, TheService
+from ..records import Part, State
+from .context import TheCompletions, TheOwner, TheService
 from .problems import problems
-
-log = structlog.get_logger()
 
 router = APIRouter(prefix="/s3", tags=["uploads"])
 
-COMPLETE_WAIT_SECONDS = 20.0
-"""An HTTP API cuts its callers off after 30 s; a very large upload can take longer to put together."""
-
 _KEY_EXAMPLE = "uploads/local/019aa5b2-7c1e-7d3a-9f00-0242ac120002/talk.mp3"
-_running: set[asyncio.Task[Record]] = set()
-_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-_threads = CapacityLimiter(20)
 
 UploadId = Annotated[str, Path(description="The `uploadId` that beginning the upload gave.", max_length=2048)]
 Key = Annotated[
@@ -245,34 +234,34 @@ def list_parts(upload_id: UploadId, key: Key, service: TheService, owner: TheOwn
     description="Repeats its first answer however often it is called. After 20 s it answers with `state: "
     "completing`, and the rest happens without the caller.",
     responses=problems(
-        "not_yours", "no_such_upload", "upload_expired", "invalid_part", "unsupported_media", "too_large"
+        "not_yours",
+        "no_such_upload",
+        "upload_expired",
+        "invalid_part",
+        "unsupported_media",
+        "too_large",
+        "busy",
     ),
 )
 async def complete(
-    upload_id: UploadId, request: CompleteRequest, key: Key, service: TheService, owner: TheOwner
+    upload_id: UploadId,
+    request: CompleteRequest,
+    key: Key,
+    service: TheService,
+    owner: TheOwner,
+    completions: TheCompletions,
 ) -> CompleteAnswer:
     id, _ = service.uploads.opened(owner, key, upload_id)
     parts = [Part(number=part.PartNumber, etag=part.ETag) for part in request.parts]
-    # One thread an upload, however often its caller repeats, and never those of the other routes.
-    lock = _locks.setdefault(id, asyncio.Lock())
-
-    async def finish() -> Record:
-        async with lock:
-            return await to_thread.run_sync(
-                service.uploads.complete, owner, key, upload_id, parts, limiter=_threads
-            )
-
-    task = asyncio.create_task(finish())
-    _running.add(task)
-    task.add_done_callback(_ended)
-    done, _ = await asyncio.wait({task}, timeout=COMPLETE_WAIT_SECONDS)
-    record = task.result() if done else None
+    record = await completions.run(id, lambda: service.uploads.complete(owner, key, upload_id, parts))
+    if record is None:
+        record = await run_in_threadpool(service.uploads.promised, owner, id)
     return CompleteAnswer(
         location=service.presigner.url(key),
         key=key,
         bucket=service.settings.bucket,
         id=id,
-        state=record.state if record is not None else State.COMPLETING,
+        state=record.state,
     )
 
 
@@ -284,12 +273,6 @@ async def complete(
 def abort(upload_id: UploadId, key: Key, service: TheService, owner: TheOwner) -> dict[str, str]:
     service.uploads.abort(owner, key, upload_id)
     return {}
-
-
-def _ended(task: asyncio.Task[Record]) -> None:
-    _running.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.info("complete refused", reason=str(error))
 
 
 _NUMBERS = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")

@@ -149,7 +149,7 @@ class Worker:
             if held and outcome.empty():
                 held = self._renew(claim, status)
         if held:
-            self._end(claim, outcome.get())
+            self._end(claim, status, outcome.get())
 
     def _pause(self, seconds: float) -> None:
         with suppress(Empty):
@@ -172,7 +172,7 @@ class Worker:
         except (LeaseLost, Problem, *StorageError) as error:
             log.warning("run not given back", id=claim.record.id, reason=str(error))
 
-    def _end(self, claim: Claim, outcome: Transcript | BaseException) -> None:
+    def _end(self, claim: Claim, status: Status, outcome: Transcript | BaseException) -> None:
         transcriptions = self.service.transcriptions
         try:
             match outcome:
@@ -191,8 +191,9 @@ class Worker:
                 case Stopped():
                     transcriptions.release(claim)
                 case _ if isinstance(outcome, StorageError):
+                    # Not given back: the lease that ends by itself is the pause before the next attempt.
                     log.warning("bucket fails", id=claim.record.id, reason=str(outcome))
-                    transcriptions.release(claim, failed=True)
+                    self._renew(claim, status)
                 case _:
                     log.error("engine failed", id=claim.record.id, code="engine_failed", exc_info=outcome)
                     message = f"{FAILURES['engine_failed']} {type(outcome).__name__}: {outcome}"

@@ -1,0 +1,56 @@
+"""Completions that may outlast their callers.
+
+S3 can take minutes to put a very large upload together, and an HTTP API cuts its callers off after 30 s. So
+each completion runs in a thread of its own, at most one an upload, and goes on when its caller was answered.
+"""
+
+import asyncio
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+import structlog
+from anyio import CapacityLimiter, to_thread
+
+from ..errors import Problem
+from ..records import Record
+
+log = structlog.get_logger()
+
+WAIT_SECONDS = 20.0
+THREADS = 20
+
+
+class Completions:
+    """The completions under way in one application; for one event loop."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Record]] = set()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # Never the threads of the other routes, however many callers repeat.
+        self._threads = CapacityLimiter(THREADS)
+
+    async def run(self, id: str, complete: Callable[[], Record]) -> Record | None:
+        """Complete an upload; None if that takes longer than a caller waits. Raises what `complete` raises."""
+        lock = self._locks.setdefault(id, asyncio.Lock())
+
+        async def alone() -> Record:
+            async with lock:
+                return await to_thread.run_sync(complete, limiter=self._threads)
+
+        task = asyncio.create_task(alone())
+        self._tasks.add(task)
+        done, _ = await asyncio.wait({task}, timeout=WAIT_SECONDS)
+        if done:
+            self._tasks.discard(task)
+            return task.result()
+        task.add_done_callback(self._ended)
+        return None
+
+    def _ended(self, task: asyncio.Task[Record]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, Problem):
+            log.info("completion refused", code=error.code, reason=error.detail)
+        else:
+            log.error("completion failed", code="internal", exc_info=error)
