@@ -30,7 +30,7 @@ class Completions:
         self._threads = CapacityLimiter(THREADS)
 
     async def run(self, id: str, complete: Callable[[], Record]) -> Record | None:
-        """Complete an upload; None if that takes longer than a caller waits. Raises what `complete` raises."""
+        """Complete an upload; None if that takes longer than a caller waits. Raises what it raises."""
         lock = self._locks.setdefault(id, asyncio.Lock())
 
         async def alone() -> Record:
