@@ -11,12 +11,24 @@ from datetime import timedelta
 import pytest
 from bucketscribe.errors import Problem
 from bucketscribe.markers import Kind
-from bucketscribe.records import Failure, Progress, State, new_id
+from bucketscribe.records import Progress, State, new_id
 from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
 
 from tests.crash.proxy import Moment, Trap, changes
-from tests.crash.world import RECORDING, TEXT, Case, World, complete, work
+from tests.crash.world import (
+    RECORDING,
+    TEXT,
+    Case,
+    World,
+    cancel,
+    complete,
+    delete,
+    fail,
+    failed,
+    retry,
+    work,
+)
 
 Step = Callable[[Service, Case], object]
 Ends = frozenset[State | None]
@@ -207,10 +219,6 @@ def save_and_complete(service: Service, case: Case) -> None:
     work(service, case.held)
 
 
-def fail(service: Service, case: Case) -> None:
-    service.transcriptions.fail(case.held, Failure(code="undecodable", message="It cannot be decoded."))
-
-
 def release(service: Service, case: Case) -> None:
     service.transcriptions.release(case.held)
 
@@ -237,24 +245,6 @@ RUNS = {
 
 
 # What its owner may do
-
-
-def cancel(service: Service, case: Case) -> None:
-    service.transcriptions.cancel(case.owner, case.id)
-
-
-def retry(service: Service, case: Case) -> None:
-    service.transcriptions.retry(case.owner, case.id)
-
-
-def delete(service: Service, case: Case) -> None:
-    service.transcriptions.delete(case.owner, case.id)
-
-
-def failed(world: World) -> Case:
-    case = world.running()
-    fail(world.service, case)
-    return case
 
 
 def canceled(world: World) -> Case:

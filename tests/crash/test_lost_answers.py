@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 from bucketscribe.markers import Kind
-from bucketscribe.records import Failure, Progress, Record, State
+from bucketscribe.records import Progress, Record, State
 from bucketscribe.service import Service
 
 from tests.crash.proxy import Moment, Trap, changes
-from tests.crash.world import RECORDING, Case, World, complete, work
+from tests.crash.world import RECORDING, Case, World, cancel, complete, delete, fail, failed, retry, work
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +51,6 @@ def restart(service: Service, case: Case) -> None:
 
 def save_and_complete(service: Service, case: Case) -> None:
     work(service, case.held)
-
-
-def fail(service: Service, case: Case) -> None:
-    service.transcriptions.fail(case.held, Failure(code="undecodable", message="It cannot be decoded."))
-
-
-def cancel(service: Service, case: Case) -> None:
-    service.transcriptions.cancel(case.owner, case.id)
-
-
-def retry(service: Service, case: Case) -> None:
-    service.transcriptions.retry(case.owner, case.id)
-
-
-def delete(service: Service, case: Case) -> None:
-    service.transcriptions.delete(case.owner, case.id)
-
-
-def failed(world: World) -> Case:
-    case = world.running()
-    fail(world.service, case)
-    return case
 
 
 OPERATIONS = {

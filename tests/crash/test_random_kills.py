@@ -22,7 +22,7 @@ from bucketscribe.transcriptions import LeaseLost
 
 from tests.conftest import LaterBucket
 from tests.crash.proxy import Moment, Proxy, Trap, proxying
-from tests.crash.world import RECORDING, TEXT, Case, Child, World, work
+from tests.crash.world import RECORDING, TEXT, Case, Child, World, cancel, delete, retry, work
 from tests.servers import Servers
 
 KILLS = int(os.environ.get("BUCKETSCRIBE_TEST_KILLS", "200"))
@@ -102,18 +102,6 @@ def give_back(service: Service, case: Case) -> None:
 
 def sweep(service: Service, case: Case) -> None:
     Sweep(service).run()
-
-
-def cancel(service: Service, case: Case) -> None:
-    service.transcriptions.cancel(case.owner, case.id)
-
-
-def retry(service: Service, case: Case) -> None:
-    service.transcriptions.retry(case.owner, case.id)
-
-
-def delete(service: Service, case: Case) -> None:
-    service.transcriptions.delete(case.owner, case.id)
 
 
 BEGIN, FINISH = Move("begin", begin), Move("finish", finish)

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 
 from bucketscribe.markers import Kind
 from bucketscribe.queue import Job, Queue
-from bucketscribe.records import Part, Record, State, Stored
+from bucketscribe.records import Failure, Part, Record, State, Stored
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
 from bucketscribe.sweep import Sweep
@@ -344,3 +344,30 @@ def drain(service: Service) -> None:
         claim = service.transcriptions.claim(Job(marker.owner, marker.id, marker.run), "another worker")
         if claim is not None:
             work(service, claim)
+
+
+def cancel(service: Service, case: Case) -> None:
+    """What its owner may do."""
+    service.transcriptions.cancel(case.owner, case.id)
+
+
+def retry(service: Service, case: Case) -> None:
+    """What its owner may do when it has failed."""
+    service.transcriptions.retry(case.owner, case.id)
+
+
+def delete(service: Service, case: Case) -> None:
+    """What its owner may do at any time."""
+    service.transcriptions.delete(case.owner, case.id)
+
+
+def fail(service: Service, case: Case) -> None:
+    """What a worker does with a recording it cannot decode."""
+    service.transcriptions.fail(case.held, Failure(code="undecodable", message="It cannot be decoded."))
+
+
+def failed(world: World) -> Case:
+    """A case that has failed."""
+    case = world.running()
+    fail(world.service, case)
+    return case
