@@ -345,7 +345,14 @@ class Uploads:
         if listed is None:
             # Ended by somebody else: what they made of it is in the record by now, or soon.
             return self.records.read(record.owner, record.id) or stored
-        check_parts(record, parts, listed[0])
+        try:
+            check_parts(record, parts, listed[0])
+        except Problem:
+            # While a server puts the object together, it may list none of its parts any more.
+            current = self.records.read(record.owner, record.id) or stored
+            if current.record.state is State.UPLOADING:
+                raise
+            return current
 
         def edit(record: Record, now: datetime) -> Record | None:
             if record.state is not State.UPLOADING:

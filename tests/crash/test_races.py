@@ -5,12 +5,13 @@ held one goes on.
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from bucketscribe.api.app import create_app
+from bucketscribe.bucket import Part as HeldPart
 from bucketscribe.errors import Problem
 from bucketscribe.markers import Kind, marker_key
 from bucketscribe.queue import Queue
@@ -170,6 +171,37 @@ def test_eight_completes_at_once_make_one_job(world: World) -> None:
     assert world.service.queue.count() == 1
     assert len(job_markers(world, case)) == 1
     ends(world, case, COMPLETED, run=1)
+
+
+class EmptiedBucket(LaterBucket):
+    """A bucket whose server, completing an upload for `rival`, lists none of its parts any more."""
+
+    rival: Callable[[], object]
+
+    def list_parts(self, key: str, upload_id: str) -> tuple[list[HeldPart], datetime]:
+        self.rival()
+        return [], self.now()
+
+
+def test_a_complete_that_sees_no_parts_as_another_is_under_way_gets_the_same_answer(world: World) -> None:
+    case = world.uploading()
+    bucket = EmptiedBucket.connect(world.settings)
+    bucket.rival = lambda: complete(world.service, case)
+    service = Service.of(world.settings, bucket, Queue.connect(world.settings))
+    assert service.uploads.complete(case.owner, case.key, case.upload_id, case.parts).id == case.id
+    assert world.state(case) is State.QUEUED
+    ends(world, case, COMPLETED, run=1)
+
+
+def test_parts_that_are_not_there_are_refused_as_long_as_nobody_completes(world: World) -> None:
+    case = world.uploading()
+    bucket = EmptiedBucket.connect(world.settings)
+    bucket.rival = lambda: None
+    service = Service.of(world.settings, bucket, Queue.connect(world.settings))
+    refused(
+        lambda: service.uploads.complete(case.owner, case.key, case.upload_id, case.parts), "invalid_part"
+    )
+    assert world.state(case) is State.UPLOADING
 
 
 # A late begin
