@@ -58,7 +58,7 @@ def main(urls: int) -> None:
 
     def single(count: int) -> None:
         for number in range(1, count + 1):
-            presigner.part(KEY, UPLOAD_ID, number, expires_seconds=3600, now=now)
+            presigner.part(KEY, UPLOAD_ID, number, expires_seconds=3600, now=datetime.now(UTC))
 
     def batch(count: int) -> None:
         numbers = [(number, None) for number in range(1, count + 1)]

@@ -12,16 +12,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
+from xml.etree.ElementTree import Element
+from xml.sax.saxutils import escape
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from .presign import encode
+from .s3 import S3, Answer
 from .settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 StorageError = (ClientError, BotoCoreError)
 """What a call may raise when the server refuses it or does not answer."""
@@ -98,6 +103,8 @@ class Bucket:
     def __init__(self, client: "S3Client", name: str) -> None:
         self.client = client
         self.name = name
+        # What is asked for with every upload goes this way; the SDK's client is for the rest.
+        self._s3 = S3(client, name)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -118,66 +125,80 @@ class Bucket:
         )
         return cls(client, settings.bucket)
 
-    def time_of(self, response: Any) -> datetime:
+    def time_of(self, answer: Answer) -> datetime:
         """The bucket's time of an answer, UTC, whole seconds."""
-        return parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
+        return parsedate_to_datetime(answer.headers["date"]).astimezone(UTC)
 
     # Small documents
 
     def get(self, key: str) -> Document | None:
         """The object, or None."""
         try:
-            response = self.client.get_object(Bucket=self.name, Key=key)
+            answer = self._s3.ask("GetObject", "GET", key)
         except ClientError as error:
             if error_code(error)[0] == 404:
                 return None
             raise
-        return Document(response["Body"].read(), response["ETag"], self.time_of(response))
+        return Document(answer.body, answer.headers["etag"], self.time_of(answer))
 
     def create(self, key: str, body: bytes, content_type: str = "application/json") -> Written:
         """Write a new object. Raises Conflict if the key is taken."""
-        return self._put(key, body, content_type, IfNoneMatch="*")
+        return self._put(key, body, content_type, {"if-none-match": "*"})
 
     def replace(self, key: str, body: bytes, etag: str, content_type: str = "application/json") -> Written:
         """Write over the object that has this ETag. Raises Conflict otherwise."""
-        return self._put(key, body, content_type, IfMatch=etag)
+        return self._put(key, body, content_type, {"if-match": etag})
 
     def put(self, key: str, body: bytes, content_type: str = "application/json") -> Written:
         """Write an object whatever was there."""
-        return self._put(key, body, content_type)
+        return self._put(key, body, content_type, {})
 
-    def _put(self, key: str, body: bytes, content_type: str, **condition: str) -> Written:
-        request: dict[str, Any] = {"Key": key, "Body": body, "ContentType": content_type, **condition}
+    def _put(self, key: str, body: bytes, content_type: str, condition: dict[str, str]) -> Written:
+        headers = {"content-type": content_type, **condition}
         try:
-            response = self.client.put_object(Bucket=self.name, **request)
+            answer = self._s3.ask("PutObject", "PUT", key, headers=headers, body=body)
         except ClientError as error:
             if condition and error_code(error)[0] in (404, 409, 412):
                 raise Conflict(key) from error
             raise
-        return Written(response["ETag"], self.time_of(response))
+        return Written(answer.headers["etag"], self.time_of(answer))
 
     # Objects of any size
 
     def find(self, key: str) -> Found | None:
         """Look whether the object is there."""
         try:
-            response = self.client.head_object(Bucket=self.name, Key=key)
+            answer = self._s3.ask("HeadObject", "HEAD", key)
         except ClientError as error:
             if error_code(error)[0] == 404:
                 return None
             raise
-        return Found(response["ContentLength"], response["ETag"], self.time_of(response))
+        return Found(int(answer.headers["content-length"]), answer.headers["etag"], self.time_of(answer))
+
+    def open(self, key: str, length: int) -> tuple[Found, bytes] | None:
+        """What `find` tells, and the object's first bytes, up to `length`, of the same version."""
+        try:
+            answer = self._s3.ask("GetObject", "GET", key, headers={"range": f"bytes=0-{length - 1}"})
+        except ClientError as error:
+            match error_code(error)[0]:
+                case 404:
+                    return None
+                case 416:
+                    # There is no first byte.
+                    found = self.find(key)
+                    return None if found is None else (found, b"")
+            raise
+        size = int(answer.headers["content-range"].rpartition("/")[2])
+        return Found(size, answer.headers["etag"], self.time_of(answer)), answer.body
 
     def read(self, key: str, start: int, end: int, etag: str) -> bytes:
         """The bytes [start, end) of exactly this version.
 
         Raises Conflict if the object has another ETag, KeyError if it is gone.
         """
+        headers = {"range": f"bytes={start}-{end - 1}", "if-match": etag}
         try:
-            response = self.client.get_object(
-                Bucket=self.name, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=etag
-            )
-            return response["Body"].read()
+            return self._s3.ask("GetObject", "GET", key, headers=headers).body
         except ClientError as error:
             match error_code(error):
                 case (404, _):
@@ -210,11 +231,11 @@ class Bucket:
 
     def now(self) -> datetime:
         """The bucket's time."""
-        return self.time_of(self.client.head_bucket(Bucket=self.name))
+        return self.time_of(self._s3.ask("HeadBucket", "HEAD", None))
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is fine."""
-        self.client.delete_object(Bucket=self.name, Key=key)
+        self._s3.ask("DeleteObject", "DELETE", key)
 
     def delete_all(self, prefix: str) -> int:
         """Remove every object under a prefix (which must end in "/"); say how many were found."""
@@ -234,8 +255,13 @@ class Bucket:
 
     def begin_upload(self, key: str, content_type: str) -> tuple[str, datetime]:
         """Create a multipart upload; return S3's id and the bucket's time."""
-        response = self.client.create_multipart_upload(Bucket=self.name, Key=key, ContentType=content_type)
-        return response["UploadId"], self.time_of(response)
+        headers = {"content-type": content_type}
+        answer = self._s3.ask("CreateMultipartUpload", "POST", key, query="uploads", headers=headers)
+        upload_id = answer.xml().findtext("{*}UploadId", "")
+        if answer.attempts > 1:
+            # An answer may have been lost: then S3 holds another upload, which nobody knows.
+            self.abort_uploads(key, keep=upload_id)
+        return upload_id, self.time_of(answer)
 
     def list_parts(self, key: str, upload_id: str) -> tuple[list[Part], datetime] | None:
         """Finished parts in order of number, and the bucket's time; None if the upload is unknown.
@@ -244,39 +270,45 @@ class Bucket:
         second, both stay, as nothing tells which one is newer.
         """
         newest: dict[int, dict[str, Part]] = {}
-        request: dict[str, Any] = {"Bucket": self.name, "Key": key, "UploadId": upload_id}
+        marker, upload = "", f"uploadId={encode(upload_id)}"
         while True:
             try:
-                page = self.client.list_parts(**request)
+                answer = self._s3.ask("ListParts", "GET", key, query=f"{marker}{upload}")
             except ClientError as error:
                 if error_code(error)[0] == 404:
                     return None
                 raise
-            for entry in page.get("Parts", []):
-                part = Part(entry["PartNumber"], entry["ETag"], entry["Size"], entry["LastModified"])
+            page = answer.xml()
+            for part in map(_part, page.iterfind("{*}Part")):
                 rivals = newest.setdefault(part.number, {})
                 latest = max((rival.modified for rival in rivals.values()), default=part.modified)
                 if part.modified > latest:
                     rivals.clear()
                 if part.modified >= latest:
                     rivals[part.etag] = part
-            if not page.get("IsTruncated"):
+            if page.findtext("{*}IsTruncated") != "true":
                 break
-            request["PartNumberMarker"] = page["NextPartNumberMarker"]
+            marker = f"part-number-marker={page.findtext('{*}NextPartNumberMarker')}&"
         parts = [part for number in sorted(newest) for part in newest[number].values()]
-        return parts, self.time_of(page)
+        return parts, self.time_of(answer)
 
     def complete_upload(self, key: str, upload_id: str, parts: Iterable[tuple[int, str]]) -> None:
         """Make the object of its parts (number, ETag).
 
         Never conditional: a 412 could not be told from our own success. Raises PartsRefused or UploadGone.
         """
-        listed: list[CompletedPartTypeDef] = [{"PartNumber": n, "ETag": etag} for n, etag in parts]
+        listed = "".join(
+            f"<Part><ETag>{escape(etag)}</ETag><PartNumber>{number}</PartNumber></Part>"
+            for number, etag in parts
+        )
         if not listed:
             raise PartsRefused("no parts")
+        document = f'<CompleteMultipartUpload xmlns="{_NAMESPACE}">{listed}</CompleteMultipartUpload>'
+        query = f"uploadId={encode(upload_id)}"
+        headers = {"content-type": "application/xml"}
         try:
-            self.client.complete_multipart_upload(
-                Bucket=self.name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}
+            self._s3.ask(
+                "CompleteMultipartUpload", "POST", key, query=query, headers=headers, body=document.encode()
             )
         except ClientError as error:
             match error_code(error):
@@ -289,7 +321,7 @@ class Bucket:
     def abort_uploads(self, key: str, upload_id: str | None = None, *, keep: str | None = None) -> None:
         """Abort this upload and whatever else a listing shows under exactly this key, but for `keep`.
 
-        A create whose answer was lost and which the SDK repeated leaves an upload that nobody knows.
+        A create whose answer was lost and which was repeated leaves an upload that nobody knows.
         """
         ids = {upload_id} if upload_id else set()
         request: dict[str, Any] = {"Bucket": self.name, "Prefix": key}
@@ -303,3 +335,10 @@ class Bucket:
         for known in ids - {keep}:
             with suppress(self.client.exceptions.NoSuchUpload):
                 self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=known)
+
+
+def _part(listed: Element) -> Part:
+    """A part as it is listed: number, time, ETag, size."""
+    told = {entry.tag.rpartition("}")[2]: entry.text or "" for entry in listed}
+    modified = datetime.fromisoformat(told["LastModified"])
+    return Part(int(told["PartNumber"]), told["ETag"], int(told["Size"]), modified)

@@ -5,8 +5,8 @@ is computed once. Signing needs no network and fails (ValueError) only where the
 that is wrong, too old or signed with credentials that have ended is refused by the bucket (403).
 
 A URL is good until it expires or the credentials that signed it end, whichever comes first. Credentials are
-asked for at every call and derived keys are cached by what they are derived from, so neither outlives a
-rotation, a change of day, or a process image that is frozen and restored.
+asked for at every call, and what is derived from them is cached by what it is derived from, so neither
+outlives a rotation, a change of day, or a process image that is frozen and restored.
 
 The rules come from the Amazon S3 API reference:
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html (URLs) and
@@ -16,6 +16,7 @@ and RFC 8187.
 
 import hmac
 import json
+import time
 import unicodedata
 from base64 import b64encode
 from collections.abc import Callable, Iterable
@@ -48,19 +49,18 @@ class Credentials(Protocol):
         """The session token of temporary credentials."""
 
 
-class Presigner:
-    """Signs for one bucket, as its clients reach it: the host is part of every signature."""
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a bucket is: `origin` is scheme and host, `host` is as it is signed, `root` goes before a key."""
 
-    def __init__(
-        self,
-        endpoint: str | None,
-        bucket: str,
-        region: str,
-        path_style: bool,
-        credentials: Callable[[], Credentials],
-    ) -> None:
-        """Take the S3 URL that clients use, None for AWS; `credentials` is asked at every call."""
-        url = urlsplit(endpoint or _aws_endpoint(region))
+    origin: str
+    host: str
+    root: str
+
+    @classmethod
+    def of(cls, endpoint: str, bucket: str, path_style: bool) -> "Address":
+        """The address of a bucket behind an S3 URL. Raises ValueError for what is no such URL."""
+        url = urlsplit(endpoint)
         if url.scheme not in DEFAULT_PORTS or not url.hostname:
             raise ValueError(f"not an http or https URL: {endpoint!r}")
         host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
@@ -73,16 +73,33 @@ class Presigner:
             root = f"{root}/{bucket}"
         else:
             host = f"{bucket}.{host}"
-        self._origin = f"{url.scheme}://{host}"
-        self._host = host
-        self._root = root
+        return cls(f"{url.scheme}://{host}", host, root)
+
+    def path(self, key: str) -> str:
+        """An object's path, encoded once and never normalized: S3 takes it as sent."""
+        return f"{self.root}/{encode(key, '/~')}"
+
+
+class Presigner:
+    """Signs for one bucket, as its clients reach it: the host is part of every signature."""
+
+    def __init__(
+        self,
+        endpoint: str | None,
+        bucket: str,
+        region: str,
+        path_style: bool,
+        credentials: Callable[[], Credentials],
+    ) -> None:
+        """Take the S3 URL that clients use, None for AWS; `credentials` is asked at every call."""
+        self._address = Address.of(endpoint or _aws_endpoint(region), bucket, path_style)
         self._bucket = bucket
         self._region = region
         self._credentials = credentials
 
     def url(self, key: str) -> str:
         """Return the object's plain URL, unsigned."""
-        return f"{self._origin}{self._path(key)}"
+        return f"{self._address.origin}{self._address.path(key)}"
 
     def part(
         self,
@@ -109,22 +126,24 @@ class Presigner:
     ) -> dict[int, str]:
         """Return the URLs to PUT parts to, by part number."""
         signing = self._signing(now)
-        path = self._path(key)
-        url = f"{self._origin}{path}?"
-        upload = f"&uploadId={_encode(upload_id)}"
-        request = f"PUT\n{path}\n"
-        headers = start = end = ""
+        path = self._address.path(key)
+        upload = f"&uploadId={encode(upload_id)}"
         urls = {}
+        headers = ""
         for number, length in numbers_with_lengths:
             signed = "host" if length is None else "content-length;host"
             if signed != headers:
                 headers = signed
-                start = f"{signing.query(expires_seconds, headers)}&partNumber="
-                end = f"\nhost:{self._host}\n\n{headers}\nUNSIGNED-PAYLOAD"
-            query = f"{start}{number}{upload}"
-            bound = "" if length is None else f"\ncontent-length:{length}"
-            canonical = f"{request}{query}{bound}{end}"
-            urls[number] = f"{url}{query}&X-Amz-Signature={signing.sign_request(canonical)}"
+                query = f"{signing.query(expires_seconds, headers)}&partNumber="
+                # The requests for all parts begin and end alike: the beginning is hashed once.
+                beginning = sha256(f"PUT\n{path}\n{query}".encode())
+                end = f"host:{self._address.host}\n\n{headers}\nUNSIGNED-PAYLOAD"
+                url = f"{self._address.origin}{path}?{query}"
+            bound = "" if length is None else f"content-length:{length}\n"
+            canonical = beginning.copy()
+            canonical.update(f"{number}{upload}\n{bound}{end}".encode())
+            signature = signing.sign_request(canonical.hexdigest())
+            urls[number] = f"{url}{number}{upload}&X-Amz-Signature={signature}"
         return urls
 
     def get(
@@ -139,15 +158,16 @@ class Presigner:
     ) -> str:
         """Return the URL to GET an object from, answered with this name and type where they are given."""
         signing = self._signing(now)
-        path = self._path(key)
+        path = self._address.path(key)
         # The parameters must be in the order of their names; ours come after all X-Amz-….
         query = signing.query(expires_seconds, "host")
         if filename is not None:
-            query += f"&response-content-disposition={_encode(content_disposition(filename, disposition))}"
+            query += f"&response-content-disposition={encode(content_disposition(filename, disposition))}"
         if content_type is not None:
-            query += f"&response-content-type={_encode(content_type)}"
-        canonical = f"GET\n{path}\n{query}\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
-        return f"{self._origin}{path}?{query}&X-Amz-Signature={signing.sign_request(canonical)}"
+            query += f"&response-content-type={encode(content_type)}"
+        canonical = f"GET\n{path}\n{query}\nhost:{self._address.host}\n\nhost\nUNSIGNED-PAYLOAD"
+        signature = signing.sign_request(sha256(canonical.encode()).hexdigest())
+        return f"{self._address.origin}{path}?{query}&X-Amz-Signature={signature}"
 
     def post(
         self,
@@ -179,57 +199,80 @@ class Presigner:
         expiration = now.astimezone(UTC) + timedelta(seconds=expires_seconds)
         policy = {"expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"), "conditions": conditions}
         fields["policy"] = b64encode(json.dumps(policy).encode()).decode()
-        fields["x-amz-signature"] = signing.sign(fields["policy"])
-        return {"method": "POST", "url": f"{self._origin}{self._root or '/'}", "fields": fields}
+        fields["x-amz-signature"] = signing.sign_policy(fields["policy"])
+        return {
+            "method": "POST",
+            "url": f"{self._address.origin}{self._address.root or '/'}",
+            "fields": fields,
+        }
 
-    def _path(self, key: str) -> str:
-        # S3 takes the path as sent: it is encoded once and never normalized.
-        return f"{self._root}/{_encode(key, '/~')}"
-
-    def _signing(self, now: datetime) -> "_Signing":
-        credentials = self._credentials()
-        access_key, secret_key = credentials.access_key, credentials.secret_key
-        if not access_key or not secret_key:
-            raise ValueError("there are no credentials to sign with")
-        timestamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-        date = timestamp[:8]
-        scope = f"{date}/{self._region}/s3/aws4_request"
-        return _Signing(
-            timestamp=timestamp,
-            scope=scope,
-            credential=f"{access_key}/{scope}",
-            token=credentials.token,
-            key=_signing_key(access_key, secret_key, date, self._region),
-        )
+    def _signing(self, now: datetime) -> "Signing":
+        return signing_at(int(now.timestamp()), self._region, self._credentials())
 
 
 @dataclass(frozen=True, slots=True)
-class _Signing:
-    """What all signatures of one call share: the time, the scope and the credentials of that moment."""
+class Signing:
+    """What all signatures of one second share: the time, the scope and the credentials of that moment."""
 
     timestamp: str
-    scope: str
     credential: str
     token: str | None
-    key: bytes
+    before_expiry: str
+    """A URL's parameters, encoded, up to the seconds it is good for."""
+    after_expiry: str
+    """Its parameters from there to the names of the signed headers."""
+    policies: hmac.HMAC
+    """The keyed hash, before anything was put into it."""
+    requests: hmac.HMAC
+    """The keyed hash of what every request's string to sign begins with."""
 
     def query(self, expires_seconds: int, signed_headers: str) -> str:
         """Return the authentication parameters, encoded and in the order of their names."""
-        token = f"&X-Amz-Security-Token={_encode(self.token)}" if self.token else ""
-        return (
-            f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={_encode(self.credential)}"
-            f"&X-Amz-Date={self.timestamp}&X-Amz-Expires={expires_seconds}{token}"
-            f"&X-Amz-SignedHeaders={_encode(signed_headers)}"
-        )
+        return f"{self.before_expiry}{expires_seconds}{self.after_expiry}{encode(signed_headers)}"
 
-    def sign_request(self, canonical: str) -> str:
-        """Return the signature of a canonical request."""
-        digest = sha256(canonical.encode()).hexdigest()
-        return self.sign(f"{ALGORITHM}\n{self.timestamp}\n{self.scope}\n{digest}")
+    def sign_request(self, digest: str) -> str:
+        """Return the signature of a canonical request, given the SHA-256 of that in hex."""
+        mac = self.requests.copy()
+        mac.update(digest.encode())
+        return mac.hexdigest()
 
-    def sign(self, text: str) -> str:
-        """Return the signature of a string to sign."""
-        return hmac.digest(self.key, text.encode(), "sha256").hex()
+    def sign_policy(self, text: str) -> str:
+        """Return the signature of a form's policy."""
+        mac = self.policies.copy()
+        mac.update(text.encode())
+        return mac.hexdigest()
+
+
+def signing_at(second: int, region: str, credentials: Credentials) -> Signing:
+    """Return what signs requests of one second since 1970. Raises ValueError without credentials."""
+    access_key, secret_key = credentials.access_key, credentials.secret_key
+    if not access_key or not secret_key:
+        raise ValueError("there are no credentials to sign with")
+    return _derived(second, region, access_key, secret_key, credentials.token)
+
+
+@lru_cache(maxsize=8)
+def _derived(second: int, region: str, access_key: str, secret_key: str, token: str | None) -> Signing:
+    timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+    date = timestamp[:8]
+    key = f"AWS4{secret_key}".encode()
+    for text in (date, region, "s3", "aws4_request"):
+        key = hmac.digest(key, text.encode(), "sha256")
+    scope = f"{date}/{region}/s3/aws4_request"
+    credential = f"{access_key}/{scope}"
+    policies = hmac.new(key, digestmod="sha256")
+    requests = policies.copy()
+    requests.update(f"{ALGORITHM}\n{timestamp}\n{scope}\n".encode())
+    return Signing(
+        timestamp=timestamp,
+        credential=credential,
+        token=token,
+        before_expiry=f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={encode(credential)}"
+        f"&X-Amz-Date={timestamp}&X-Amz-Expires=",
+        after_expiry=(f"&X-Amz-Security-Token={encode(token)}" if token else "") + "&X-Amz-SignedHeaders=",
+        policies=policies,
+        requests=requests,
+    )
 
 
 def content_disposition(filename: str, disposition: Disposition = "attachment") -> str:
@@ -247,15 +290,6 @@ def _aws_endpoint(region: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _encode(value: str, safe: str = "") -> str:
+def encode(value: str, safe: str = "") -> str:
     """Encode as SigV4 wants it: everything but A-Z a-z 0-9 - . _ ~. Most values come again and again."""
     return quote(value, safe=safe)
-
-
-@lru_cache(maxsize=8)
-def _signing_key(access_key: str, secret_key: str, date: str, region: str) -> bytes:
-    """Derive the key of one day, region and service. The access key only keeps cache entries apart."""
-    key = f"AWS4{secret_key}".encode()
-    for text in (date, region, "s3", "aws4_request"):
-        key = hmac.digest(key, text.encode(), "sha256")
-    return key

@@ -85,12 +85,13 @@ class Part(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far the work has come: the stage's name, and percent of that stage."""
+    """How far the work has come: the stage's name, percent of that stage, and how long it all takes yet."""
 
     model_config = ConfigDict(extra="allow")
 
     stage: str
     percent: int = Field(ge=0, le=100)
+    seconds_left: int | None = Field(None, description="Until the transcript is there, if that can be told.")
 
 
 class Lease(BaseModel):
@@ -168,6 +169,7 @@ class Record(BaseModel):
     language: str | None = None
     duration: float | None = Field(None, description="Length of the recording in seconds.")
     timings: dict[str, float] | None = Field(None, description="Seconds by stage.")
+    partial: bool = Field(False, description="A failed one has a transcript up to where it failed.")
     quiet_after: datetime | None = Field(
         None, description="When the last writer of a deleted transcription has surely stopped."
     )

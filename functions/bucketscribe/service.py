@@ -1,16 +1,14 @@
 """Everything a process of ours works with, put together from the settings. Connecting makes no request."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self, cast
-
-import boto3
+from typing import Self
 
 from .bucket import Bucket
 from .markers import Markers
-from .presign import Credentials, Presigner
+from .presign import Presigner
 from .queue import Queue
 from .records import Records
+from .s3 import sdk_credentials
 from .settings import Settings
 from .transcriptions import Transcriptions
 from .uploads import Uploads
@@ -44,21 +42,8 @@ class Service:
             settings.bucket,
             settings.region,
             settings.path_style,
-            _signing_credentials(),
+            sdk_credentials(),
         )
         transcriptions = Transcriptions(settings, bucket, records, markers, queue)
         uploads = Uploads(settings, bucket, records, markers, transcriptions, presigner)
         return cls(settings, bucket, queue, records, markers, presigner, transcriptions, uploads)
-
-
-def _signing_credentials() -> Callable[[], Credentials]:
-    # One session: it loads credentials once and renews those that end.
-    session = boto3.Session()
-
-    def current() -> Credentials:
-        credentials = session.get_credentials()
-        if credentials is None:
-            raise ValueError("no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        return cast("Credentials", credentials.get_frozen_credentials())
-
-    return current

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     )
     device: Literal["cpu", "cuda", "auto"] = Field("auto", description="Where the engine runs.")
     batch_size: int = Field(2, ge=1, description="Stretches of up to 30 s of speech transcribed at once.")
+    window_seconds: int = Field(
+        600, ge=5, description="Length of a window, about, in seconds: what a worker that dies loses at most."
+    )
     heartbeat_seconds: float = Field(
         3, gt=0, description="How often a worker renews its lease and looks for a cancel, in seconds."
     )
@@ -78,6 +81,11 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, description="Leases that may end without progress before a run fails.")
     job_look_seconds: int = Field(
         300, ge=1, description="The sweep looks at a job that nobody looked at for this long, in seconds."
+    )
+    stop_seconds: float = Field(
+        20,
+        ge=0,
+        description="A worker told to stop saves its window if that takes no longer, in seconds.",
     )
     worker_port: Port | None = Field(None, description="Port of a worker's health endpoint; none unless set.")
     worker_health_url: str | None = Field(

@@ -9,20 +9,26 @@ one line and freed of control characters first; then each format's own signs are
 * ASS has none that every player knows: braces become their full-width forms.
 * TSV follows openai-whisper's writer: start, end (integer milliseconds) and text, under a header.
 
+SRT, WebVTT and ASS are for reading: text is broken into lines as `captions` says, and a cue too short to be
+read stands for 5/6 s, or until the next begins. The other formats have one line and exact times.
+
 Fails only with `KeyError` for a format that is not in `FORMATS`. ASS cannot tell a time past 9:59:59.99, nor
 SRT and WebVTT one past 99:59:59.999 as pysubs2 writes them; later cues stay at that time.
 """
 
 import re
+import sys
 import unicodedata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import pysubs2
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 from pysubs2.warnings import TimestampOverflow
 
+from .captions import CUE_SECONDS_MIN, lines
 from .records import Warning
 
 FORMATS: dict[str, str] = {
@@ -43,14 +49,9 @@ _WORD_JOINER = "\u2060"
 _BACKSLASH = "\x1a"  # stands for a backslash on its way through pysubs2, which takes `\N` for a line break
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
-    )
-
-
-class Word(_Model):
-    """One word, with the spaces and marks the engine gave it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """One word, with the spaces and marks the engine gave it. There are 100,000 in ten hours: it is small."""
 
     start: Seconds
     end: Seconds
@@ -59,7 +60,8 @@ class Word(_Model):
     speaker: str | None = None
 
 
-class Segment(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
     """What is shown as one cue or one line."""
 
     id: int
@@ -70,8 +72,12 @@ class Segment(_Model):
     speaker: str | None = None
 
 
-class Transcript(_Model):
+class Transcript(BaseModel):
     """The words of one recording, and how they were found."""
+
+    model_config = ConfigDict(
+        frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     id: str
@@ -89,63 +95,81 @@ class Transcript(_Model):
 
 def render(transcript: Transcript, format: str) -> bytes:
     """The transcript in one of `FORMATS`. One without segments gives a valid empty file."""
-    return _WRITERS[format](transcript).encode()
+    return _WRITERS[format](transcript)
 
 
-def _json(transcript: Transcript) -> str:
-    return transcript.model_dump_json(indent=2) + "\n"
+def _json(transcript: Transcript) -> bytes:
+    return _TRANSCRIPT.dump_json(transcript, indent=2)  # not by way of a str, which would double it
 
 
-def _txt(transcript: Transcript) -> str:
-    return "".join(f"{_prefixed(segment)}\n" for segment in transcript.segments)
+def _txt(transcript: Transcript) -> bytes:
+    return "".join(f"{_prefixed(segment)}\n" for segment in transcript.segments).encode()
 
 
-def _tsv(transcript: Transcript) -> str:
+def _tsv(transcript: Transcript) -> bytes:
     rows = (
         f"{round(segment.start * 1000)}\t{round(segment.end * 1000)}\t{_prefixed(segment)}\n"
         for segment in transcript.segments
     )
-    return "start\tend\ttext\n" + "".join(rows)
+    return ("start\tend\ttext\n" + "".join(rows)).encode()
 
 
-def _srt(transcript: Transcript) -> str:
+def _srt(transcript: Transcript) -> bytes:
     def text(segment: Segment) -> str:
-        safe = _prefixed(segment).replace("-->", "->")
+        safe = "\n".join(lines(_prefixed(segment).replace("-->", "->")))
         return re.sub(r"<(?=[\s/A-Za-z])|\{(?=\\)", lambda sign: sign[0] + _WORD_JOINER, safe)
 
-    return _subtitles(transcript, text).to_string("srt", keep_ssa_tags=True).replace(_BACKSLASH, "\\")
+    return _written(_subtitles(transcript, text).to_string("srt", keep_ssa_tags=True), "\\")
 
 
-def _vtt(transcript: Transcript) -> str:
+def _vtt(transcript: Transcript) -> bytes:
     def escape(text: str) -> str:
-        return _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
     def text(segment: Segment) -> str:
-        return (f"<v {escape(segment.speaker)}>" if segment.speaker else "") + escape(segment.text)
+        voice = f"<v {escape(_one_line(segment.speaker))}>" if segment.speaker else ""
+        return voice + escape("\n".join(lines(_one_line(segment.text))))
 
-    return _subtitles(transcript, text).to_string("vtt", keep_ssa_tags=True).replace(_BACKSLASH, "\\")
+    return _written(_subtitles(transcript, text).to_string("vtt", keep_ssa_tags=True), "\\")
 
 
-def _ass(transcript: Transcript) -> str:
+def _ass(transcript: Transcript) -> bytes:
     def text(segment: Segment) -> str:
-        return _prefixed(segment).replace("{", "\uff5b").replace("}", "\uff5d")
+        shown = "\n".join(lines(_prefixed(segment)))
+        return shown.replace("{", "\uff5b").replace("}", "\uff5d")
 
-    # Apart from its letter, a backslash is no `\N`.
     with warnings.catch_warnings(action="ignore", category=TimestampOverflow):
         written = _subtitles(transcript, text).to_string("ass", header_notice="Bucketscribe")
-    return written.replace(_BACKSLASH, "\\" + _WORD_JOINER)
+    return _written(written, "\\" + _WORD_JOINER)  # apart from its letter, a backslash is no `\N`
+
+
+def _written(subtitles: str, backslash: str) -> bytes:
+    return subtitles.replace(_BACKSLASH, backslash).encode()
 
 
 def _subtitles(transcript: Transcript, text: Callable[[Segment], str]) -> pysubs2.SSAFile:
-    """One cue a segment that says something, in order of time."""
+    """One cue a segment that says something, in order of time. `text` gives its lines."""
     subtitles = pysubs2.SSAFile()
-    for segment in sorted(transcript.segments, key=lambda segment: segment.start):
-        if not _one_line(segment.text):
-            continue
-        start = round(segment.start * 1000)
-        end = max(round(segment.end * 1000), start + _MIN_CUE_MS)
-        subtitles.append(pysubs2.SSAEvent(start=start, end=end, text=text(segment).replace("\\", _BACKSLASH)))
+    for segment, start, end in _shown(transcript):
+        shown = text(segment).replace("\\", _BACKSLASH).replace("\n", r"\N")
+        subtitles.append(pysubs2.SSAEvent(start=start, end=end, text=shown))
     return subtitles
+
+
+def _shown(transcript: Transcript) -> Iterator[tuple[Segment, int, int]]:
+    """The segments that say something, and from when to when they are shown, in milliseconds.
+
+    Nothing is lengthened into the one that follows.
+    """
+    segments = [segment for segment in transcript.segments if _one_line(segment.text)]
+    segments.sort(key=lambda segment: segment.start)
+    starts: list[int] = []
+    for segment in segments:
+        start = round(segment.start * 1000)
+        starts.append(max(start, starts[-1] + _MIN_CUE_MS) if starts else start)
+    for segment, start, following in zip(segments, starts, [*starts[1:], sys.maxsize], strict=False):
+        readable = min(start + round(CUE_SECONDS_MIN * 1000), following)
+        yield segment, start, max(round(segment.end * 1000), readable, start + _MIN_CUE_MS)
 
 
 def _prefixed(segment: Segment) -> str:
@@ -155,10 +179,12 @@ def _prefixed(segment: Segment) -> str:
 
 def _one_line(text: str) -> str:
     """All white space, tabs and line breaks included, becomes single spaces; control characters go."""
-    return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) != "Cc")
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(c for c in text if unicodedata.category(c) != "Cc")
 
 
-_WRITERS: dict[str, Callable[[Transcript], str]] = {
+_TRANSCRIPT = TypeAdapter(Transcript)
+_WRITERS: dict[str, Callable[[Transcript], bytes]] = {
     "json": _json,
     "srt": _srt,
     "vtt": _vtt,

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -67,6 +67,15 @@ class Claim:
     def job(self) -> Job:
         """Which run is held."""
         return Job(self.record.owner, self.record.id, self.record.run)
+
+
+class Facts(NamedTuple):
+    """What the record tells of a transcript that stands. `duration` and `timings` in seconds."""
+
+    language: str | None
+    duration: float
+    timings: dict[str, float]
+    warnings: tuple[Warning, ...]
 
 
 class Transcriptions:
@@ -232,29 +241,14 @@ class Transcriptions:
         except Problem as problem:
             raise LeaseLost(None) from problem
 
-    def complete(
-        self,
-        claim: Claim,
-        *,
-        language: str | None,
-        duration: float,
-        timings: dict[str, float],
-        warnings: tuple[Warning, ...],
-    ) -> None:
+    def complete(self, claim: Claim, facts: Facts) -> None:
         """Say that the run's transcript stands in the bucket. Raises LeaseLost."""
-        self._end(
-            claim,
-            State.COMPLETED,
-            language=language,
-            duration=duration,
-            timings=timings,
-            warnings=warnings,
-            error=None,
-        )
+        self._end(claim, State.COMPLETED, error=None, **facts._asdict())
 
-    def fail(self, claim: Claim, failure: Failure) -> None:
-        """End the run without a transcript. Raises LeaseLost."""
-        self._end(claim, State.FAILED, error=failure)
+    def fail(self, claim: Claim, failure: Failure, facts: Facts | None = None) -> None:
+        """End the run; with `facts`, a transcript of what came before stands. Raises LeaseLost."""
+        kept = {} if facts is None else {"partial": True, **facts._asdict()}
+        self._end(claim, State.FAILED, error=failure, **kept)
 
     def _end(self, claim: Claim, state: State, **facts: Any) -> None:
         def edit(record: Record, now: datetime) -> Record:
@@ -340,7 +334,7 @@ class Transcriptions:
                 )
             if found.etag != record.etag:
                 raise Problem("recording_changed", "The recording is not the accepted one; upload it again.")
-            changes = {"error": None, "warnings": (), "timings": None}
+            changes = {"error": None, "warnings": (), "timings": None, "partial": False}
             return record.to(State.QUEUED, run=record.next_run, attempts=0, **changes)
 
         return self._new_run(owner, id, fresh)

@@ -4,9 +4,9 @@ What may die between two requests, and who goes on:
 
 - *begin*: marker → CreateMultipartUpload → record. Died before the record: the sweep writes it as expired
   and aborts the upload; a begin that wakes after that finds the record taken and aborts its own.
-- *finish*: marker → (object there?) → record says completing, with the parts → CompleteMultipartUpload →
-  the object is judged → job marker → record says queued or failed → the upload's marker goes. Died
-  anywhere after completing: the sweep calls `finish` again, and every step can be repeated.
+- *finish*: marker → parts or object there? → record says completing, with the parts →
+  CompleteMultipartUpload → the object is judged → job marker → record says queued or failed → the upload's
+  marker goes. Died anywhere after completing: the sweep calls `finish` again, and every step can be repeated.
 - *expire*: record says expired → abort → one more look → the marker goes.
 
 Sources: the S3 user guide, "Uploading and copying objects using multipart upload"; the wire format is that of
@@ -316,6 +316,12 @@ class Uploads:
             if stored.record.state not in UNFINISHED:
                 return stored
             self.markers.put(kind, owner, id, key=record.key, restored=True)
+        if parts is not None and stored.record.state is State.UPLOADING and record.form_ends is None:
+            stored = self._promise(stored, parts)
+            if stored.record.state is State.COMPLETING:
+                stored = self._assemble(stored)
+            if stored.record.state is not State.UPLOADING:
+                return self._judge(stored, kind)
         if self.bucket.find(record.key) is not None:
             if record.state is State.EXPIRED:
                 self.markers.put(kind, owner, id, key=record.key, restored=True)
@@ -323,23 +329,15 @@ class Uploads:
             if record.state is State.EXPIRED:
                 # Whoever ended the upload may have removed the marker in between, and seen no change yet.
                 self.markers.put(kind, owner, id, key=record.key, restored=True)
-        elif record.form_ends is not None and stored.record.state is State.COMPLETING:
-            return self._lost(stored)
-        elif record.state is State.EXPIRED or record.form_ends is not None:
-            return stored
-        else:
-            if stored.record.state is State.UPLOADING:
-                if parts is None:
-                    return stored
-                stored = self._promise(stored, parts)
-            if stored.record.state is State.COMPLETING:
-                stored = self._assemble(stored)
-        if stored.record.state is not State.COMPLETING:
-            return stored
+        elif stored.record.state is State.COMPLETING:
+            stored = self._assemble(stored) if record.form_ends is None else self._lost(stored)
         return self._judge(stored, kind)
 
     def _promise(self, stored: Stored, parts: Sequence[Part]) -> Stored:
-        """Check the caller's list against the bucket's, and write it down before S3 is asked to act on it."""
+        """Check the caller's list against the bucket's, and write it down before S3 is asked to act on it.
+
+        Nothing is promised where the object is there already, or the upload is unknown to S3.
+        """
         record = stored.record
         listed = self.bucket.list_parts(record.key, record.upload_id or "")
         if listed is None:
@@ -350,7 +348,7 @@ class Uploads:
         except Problem:
             # While a server puts the object together, it may list none of its parts any more.
             current = self.records.read(record.owner, record.id) or stored
-            if current.record.state is State.UPLOADING:
+            if current.record.state is State.UPLOADING and self.bucket.find(record.key) is None:
                 raise
             return current
 
@@ -418,24 +416,20 @@ class Uploads:
         return after
 
     def _judge(self, stored: Stored, kind: Kind) -> Stored:
-        """Accept or refuse the object that is there."""
+        """Accept or refuse the object of what is completing, if it is there."""
         record = stored.record
-        found = self.bucket.find(record.key)
-        if found is None:
+        if record.state is not State.COMPLETING:
             return stored
+        opened = self.bucket.open(record.key, media.HEAD_BYTES)
+        if opened is None:
+            return stored
+        found, head = opened
         try:
             if found.size > self.settings.max_upload_bytes:
                 raise self._too_large(found.size)
-            end = min(found.size, media.HEAD_BYTES)
-            media.check_content(self.bucket.read(record.key, 0, end, found.etag) if end else b"")
+            media.check_content(head)
         except Problem as problem:
             return self._refuse(stored, problem)
-        except (Conflict, KeyError):
-            # A form was used again, or a delete came in between: the next look judges what is there then.
-            return stored
-        if record.upload_id is not None:
-            # A create that the SDK repeated, its answer lost, has left another upload under this key.
-            self.bucket.abort_uploads(record.key, keep=record.upload_id)
         after = self.transcriptions.enqueue(stored, etag=found.etag, size=found.size)
         if after.record.state in (State.FAILED, State.CANCELED) and after.record.etag is None:
             self.transcriptions.discard_recording(after.record, look_again=True)

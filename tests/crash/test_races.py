@@ -18,10 +18,11 @@ from bucketscribe.queue import Queue
 from bucketscribe.records import Failure, NoRecord, Part, Progress, State, record_key
 from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
-from bucketscribe.transcript import Segment
-from bucketscribe.transcriptions import LeaseLost
-from bucketscribe.worker.engines.base import Report, Request, Result, Samples
-from bucketscribe.worker.run import Run, Status
+from bucketscribe.transcript import Word
+from bucketscribe.transcriptions import Facts, LeaseLost
+from bucketscribe.worker.engines.base import Heard, Report, Request, Samples
+from bucketscribe.worker.run import Run
+from bucketscribe.worker.status import Status
 from fastapi.testclient import TestClient
 
 from tests.conftest import LaterBucket
@@ -280,13 +281,12 @@ def test_a_worker_whose_lease_was_taken_can_change_nothing(world: World) -> None
         assert fresh is not None
         before = world.read(case)
         failure = Failure(code="undecodable", message="It cannot be decoded.")
-        facts: dict[str, Any] = {"language": None, "duration": 0, "timings": {}, "warnings": ()}
         acts: list[Callable[[], object]] = [
             lambda: transcriptions.renew(stale, Progress(stage="transcribing", percent=50)),
             lambda: transcriptions.release(stale),
             lambda: transcriptions.restart(stale),
             lambda: transcriptions.fail(stale, failure),
-            lambda: transcriptions.complete(stale, **facts),
+            lambda: transcriptions.complete(stale, Facts(None, 0, {}, ())),
         ]
         for act in acts:
             with pytest.raises(LeaseLost):
@@ -300,17 +300,19 @@ def test_a_worker_whose_lease_was_taken_can_change_nothing(world: World) -> None
     ends(world, case, COMPLETED, run=1)
 
 
-@pytest.mark.parametrize("file", ["plan.json", "windows/0.json", "transcript.json", "transcript.srt"])
+@pytest.mark.parametrize(
+    "file", ["peaks.json", "plan.json", "windows/0.json", "transcript.json", "transcript.srt"]
+)
 def test_a_worker_that_wakes_late_does_not_spoil_what_another_finished(world: World, file: str) -> None:
     class OtherWords(StandInEngine):
-        def transcribe(self, audio: Samples, request: Request, report: Report) -> Result:
-            return Result("de", 0.5, (Segment(id=0, start=0, end=0.25, text=" Something else."),))
+        def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
+            return Heard((Word(start=0, end=0.25, word=" Something.", probability=1),), ((0, 0.25),))
 
     case = world.running()
     stale = case.held
 
     def transcribe(service: Service) -> None:
-        Run(service.bucket, OtherWords(), stale.record, world.settings.model, Status()).transcript()
+        Run(world.settings, service.bucket, OtherWords(), stale.record, Status()).finish()
 
     held = Held(world, transcribe, "PutObject", f"/{file}")
     with world.later(IDLE):
@@ -418,7 +420,7 @@ def test_a_form_used_again_while_it_is_judged_is_judged_anew(
     case = world.form(RECORDING)
     held = Held(world, lambda service: service.uploads.finish(case.owner, case.id), "GetObject", "/uploads/")
     world.bucket.put(case.key, second)
-    assert held.go_on().record.state is State.COMPLETING
+    held.go_on()
     ends(world, case, frozenset({state}))
 
 

@@ -21,10 +21,11 @@ from bucketscribe.records import Failure, Part, Record, State, Stored
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
 from bucketscribe.sweep import Sweep
-from bucketscribe.transcript import FORMATS, Segment
+from bucketscribe.transcript import FORMATS, Word
 from bucketscribe.transcriptions import Claim
-from bucketscribe.worker.engines.base import Report, Request, Result, Samples
-from bucketscribe.worker.run import Run, RunFailed, Status
+from bucketscribe.worker.engines.base import Heard, Report, Request, Samples
+from bucketscribe.worker.run import Run, RunFailed
+from bucketscribe.worker.status import Status
 
 from tests.conftest import OWNER, LaterBucket
 from tests.crash.proxy import FORK, Proxy, Seen, Trap
@@ -33,7 +34,9 @@ CHILD_SECONDS = 60.0
 LOOKS = 12
 JUMP = timedelta(minutes=20)
 LONG_JUMP = timedelta(hours=2)
-RUN_FILES = frozenset({"plan.json", "windows/0.json", *(f"transcript.{format}" for format in FORMATS)})
+RUN_FILES = frozenset(
+    {"peaks.json", "plan.json", "windows/0.json", *(f"transcript.{format}" for format in FORMATS)}
+)
 
 Act = Callable[[Service], object]
 
@@ -60,9 +63,14 @@ class StandInEngine:
     def load(self, model: str) -> None:
         """There is nothing to load."""
 
-    def transcribe(self, audio: Samples, request: Request, report: Report) -> Result:
+    def language(self, audio: Samples, model: str) -> tuple[str, float]:
+        """Always the same."""
+        return "en", 1.0
+
+    def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
+        """The same word in every window."""
         report(1)
-        return Result("en", 1.0, (Segment(id=0, start=0, end=0.25, text=" Nothing."),))
+        return Heard((Word(start=0, end=0.25, word=" Nothing.", probability=1),), ((0, 0.25),))
 
 
 @dataclass(slots=True)
@@ -324,18 +332,11 @@ def complete(service: Service, case: Case) -> Record:
 def work(service: Service, claim: Claim) -> None:
     """What a worker does with a claim, in one thread and without an engine."""
     try:
-        run = Run(service.bucket, StandInEngine(), claim.record, service.settings.model, Status())
-        transcript = run.transcript()
+        finished = Run(service.settings, service.bucket, StandInEngine(), claim.record, Status()).finish()
     except RunFailed as failed:
         service.transcriptions.fail(claim, failed.failure)
         return
-    service.transcriptions.complete(
-        claim,
-        language=transcript.language,
-        duration=transcript.duration,
-        timings=transcript.timings,
-        warnings=transcript.warnings,
-    )
+    service.transcriptions.complete(claim, finished.facts)
 
 
 def drain(service: Service) -> None:

@@ -10,7 +10,8 @@ from bucketscribe.records import Failure, Progress
 from bucketscribe.service import Service
 from bucketscribe.transcriptions import Claim, LeaseLost
 from bucketscribe.worker.main import make_engine
-from bucketscribe.worker.run import Run, Status
+from bucketscribe.worker.run import Run
+from bucketscribe.worker.status import Status
 from fastapi.testclient import TestClient
 
 from tests.conftest import LaterBucket
@@ -41,14 +42,8 @@ def transcribe(service: Service) -> Transcribe:
 
     def work(id: str) -> None:
         claim = claimed(service, id)
-        transcript = Run(service.bucket, engine, claim.record, service.settings.model, Status()).transcript()
-        service.transcriptions.complete(
-            claim,
-            language=transcript.language,
-            duration=transcript.duration,
-            timings=transcript.timings,
-            warnings=transcript.warnings,
-        )
+        finished = Run(service.settings, service.bucket, engine, claim.record, Status()).finish()
+        service.transcriptions.complete(claim, finished.facts)
 
     return work
 
@@ -117,7 +112,7 @@ def test_events_tell_each_change_and_go_on_after_the_last_seen(
     version = int(first[0].removeprefix("id: "))
     assert first[1] == "event: transcription"
     data = json.loads(first[2].removeprefix("data: "))
-    assert data["progress"] == {"stage": "transcribing", "percent": 40}
+    assert data["progress"] == {"stage": "transcribing", "percent": 40, "seconds_left": None}
     assert api.get(path, headers={"Last-Event-ID": str(version)}).text == ""
     service.transcriptions.fail(claim, Failure(code="no_audio", message="Silent film."))
     again = api.get(f"/transcriptions/{upload.id}/events", headers={"Last-Event-ID": str(version)}).text

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,7 +20,8 @@ from bucketscribe.queue import Message, Queue
 from bucketscribe.records import Failure, Progress, State, record_key
 from bucketscribe.service import Service
 from bucketscribe.worker.main import Worker, make_engine
-from bucketscribe.worker.run import PlanDiffers, Run, RunFailed, Status, Stopped
+from bucketscribe.worker.run import PlanDiffers, Run, RunFailed
+from bucketscribe.worker.status import Status, Stopped
 from fastapi.testclient import TestClient
 
 from tests.conftest import LaterBucket
@@ -43,16 +45,37 @@ def silent_film() -> bytes:
     return file.getvalue()
 
 
+OTHER_PLAN = (
+    b'{"schema": 1, "id": "", "run": 1, "etag": null, "engine": "faster-whisper", "model": "enormous", '
+    b'"options": {}, "duration": 0, "language": null, "language_probability": null, "windows": []}'
+)
+
+
 def run_of(service: Service, id: str, status: Status | None = None) -> Run:
     record = claimed(service, id).record
-    return Run(
-        service.bucket, make_engine(service.settings), record, service.settings.model, status or Status()
-    )
+    return Run(service.settings, service.bucket, make_engine(service.settings), record, status or Status())
+
+
+def download(api: TestClient, path: str) -> bytes:
+    """A file of the bucket, by the redirect the API answers with."""
+    answer = api.get(path)
+    assert answer.status_code == 307
+    with urllib.request.urlopen(answer.headers["location"]) as response:
+        body: bytes = response.read()
+        return body
+
+
+def work_off(service: Service) -> None:
+    """Be the worker for one job."""
+    worker = Worker(service, make_engine(service.settings))
+    claim = worker._next()
+    assert claim is not None
+    worker._work(claim)
 
 
 def failure(service: Service, id: str) -> Failure:
     with pytest.raises(RunFailed) as failed:
-        run_of(service, id).transcript()
+        run_of(service, id).finish()
     return failed.value.failure
 
 
@@ -61,12 +84,29 @@ def test_a_film_without_sound_fails_with_no_audio(uploader: Uploader, service: S
     assert failure(service, upload.id).code == "no_audio"
 
 
-def test_a_truncated_recording_fails_and_says_at_which_second(uploader: Uploader, service: Service) -> None:
+def test_of_a_truncated_recording_all_that_is_there_is_transcribed(
+    uploader: Uploader, api: TestClient, service: Service
+) -> None:
     whole = encode("wav", *speech())
-    upload = uploader.send(whole[: len(whole) // 2])
-    failed = failure(service, upload.id)
-    assert failed.code == "undecodable"
-    assert failed.at_seconds == pytest.approx(5.5, abs=0.5)
+    upload = uploader.send(whole[: len(whole) * 7 // 10])
+    work_off(service)
+    shown = api.get(f"/transcriptions/{upload.id}").json()
+    assert (shown["state"], shown["partial"], shown["error"]["code"]) == ("failed", True, "undecodable")
+    assert shown["error"]["at_seconds"] == pytest.approx(7.7, abs=0.2)
+    assert shown["duration"] == shown["error"]["at_seconds"]
+    assert [warning["code"] for warning in shown["warnings"]] == ["undecodable"]
+    text = download(api, f"/transcriptions/{upload.id}/transcript.txt").decode()
+    assert "ask not what your country can do for you" in text.replace("\n", " ")
+
+
+def test_a_partial_transcript_is_gone_when_it_is_tried_again(
+    uploader: Uploader, api: TestClient, service: Service
+) -> None:
+    upload = uploader.send(encode("wav", *speech())[:100_000])
+    work_off(service)
+    shown = api.post(f"/transcriptions/{upload.id}/retry").json()
+    assert (shown["state"], shown["partial"]) == ("queued", False)
+    assert api.get(f"/transcriptions/{upload.id}/transcript.txt").json()["code"] == "not_ready"
 
 
 def test_garbage_behind_a_valid_header_is_undecodable(uploader: Uploader, service: Service) -> None:
@@ -90,8 +130,9 @@ def test_a_recording_that_is_gone_is_lost(uploader: Uploader, service: Service) 
 
 def test_silence_gives_an_empty_transcript(uploader: Uploader, service: Service) -> None:
     upload = uploader.send(encode("wav", np.zeros((1, 16000 * 3), np.float32), 16000))
-    transcript = run_of(service, upload.id).transcript()
-    assert (transcript.text, transcript.segments) == ("", ())
+    finished = run_of(service, upload.id).finish()
+    assert (finished.transcript.text, finished.transcript.segments) == ("", ())
+    assert (finished.transcript.language, finished.failure) == (None, None)
 
 
 def test_a_run_told_to_stop_leaves_no_transcript(uploader: Uploader, service: Service) -> None:
@@ -100,18 +141,22 @@ def test_a_run_told_to_stop_leaves_no_transcript(uploader: Uploader, service: Se
     status.stop.set()
     run = run_of(service, upload.id, status)
     with pytest.raises(Stopped):
-        run.transcript()
+        run.finish()
     assert list(service.bucket.listing("results/")) == []
 
 
-def test_a_run_planned_for_another_model_becomes_the_next_run(uploader: Uploader, service: Service) -> None:
+@pytest.mark.parametrize(
+    "plan", [OTHER_PLAN, b'{"schema": 1, "of": "another version"}'], ids=["model", "version"]
+)
+def test_a_run_planned_for_something_else_becomes_the_next_run(
+    uploader: Uploader, service: Service, plan: bytes
+) -> None:
     upload = uploader.send(SPEECH)
     claim = claimed(service, upload.id)
-    plan = b'{"engine": "faster-whisper", "model": "enormous"}'
     service.bucket.create(f"{claim.record.results_prefix}plan.json", plan)
-    run = Run(service.bucket, make_engine(service.settings), claim.record, "tiny.en", Status())
+    run = Run(service.settings, service.bucket, make_engine(service.settings), claim.record, Status())
     with pytest.raises(PlanDiffers):
-        run.transcript()
+        run.finish()
     service.transcriptions.restart(claim)
     record = service.transcriptions.get("local", upload.id).record
     assert (record.state, record.run) == (State.QUEUED, 2)
@@ -119,7 +164,7 @@ def test_a_run_planned_for_another_model_becomes_the_next_run(uploader: Uploader
 
 def test_what_an_engine_cannot_do_is_a_warning(uploader: Uploader, service: Service) -> None:
     upload = uploader.send(SPEECH, diarize=True)
-    transcript = run_of(service, upload.id).transcript()
+    transcript = run_of(service, upload.id).finish().transcript
     assert [warning.code for warning in transcript.warnings] == ["no_speakers"]
 
 
@@ -129,6 +174,7 @@ def worker_process(servers: Servers, service: Service) -> Iterator[subprocess.Po
         "BUCKETSCRIBE_QUEUE_URL": service.queue.url,
         "BUCKETSCRIBE_MODEL": "tiny.en",
         "BUCKETSCRIBE_HEARTBEAT_SECONDS": "0.5",
+        "BUCKETSCRIBE_STOP_SECONDS": "0",
     }
     command = [sys.executable, "-m", "bucketscribe.cli.main", "worker"]
     process = subprocess.Popen(command, env=environment)
@@ -166,7 +212,7 @@ def test_a_canceled_transcription_is_stopped_within_seconds_and_the_worker_goes_
         assert process.wait(5) == 0
 
 
-def test_a_worker_told_to_stop_gives_its_run_back_at_once(
+def test_a_worker_with_no_time_to_stop_gives_its_run_back_at_once(
     uploader: Uploader, api: TestClient, service: Service, servers: Servers
 ) -> None:
     samples, rate = speech()
@@ -232,11 +278,12 @@ def test_a_recording_the_bucket_cannot_give_is_left_to_its_lease(
 def test_a_saved_window_of_another_model_is_not_taken_for_ours(uploader: Uploader, service: Service) -> None:
     upload = uploader.send(SPEECH)
     run = run_of(service, upload.id)
-    run.transcript()
+    run.finish()
     service.bucket.delete(f"{run.record.results_prefix}transcript.json")
-    other = Run(service.bucket, run.engine, run.record, "base", Status())
+    settings = service.settings.model_copy(update={"model": "base"})
+    other = Run(settings, service.bucket, run.engine, run.record, Status())
     with pytest.raises(PlanDiffers):
-        other.transcript()
+        other.finish()
 
 
 def test_a_run_that_goes_on_from_a_saved_window_keeps_its_warnings_and_timings(
@@ -244,10 +291,10 @@ def test_a_run_that_goes_on_from_a_saved_window_keeps_its_warnings_and_timings(
 ) -> None:
     upload = uploader.send(SPEECH, diarize=True)
     run = run_of(service, upload.id)
-    whole = run.transcript()
+    whole = run.finish()
     for file in list(service.bucket.listing(f"{run.record.results_prefix}transcript.")):
         service.bucket.delete(file.key)
-    again = Run(service.bucket, run.engine, run.record, "tiny.en", Status()).transcript()
+    again = Run(service.settings, service.bucket, run.engine, run.record, Status()).finish()
     assert again == whole
-    assert again.warnings
-    assert again.timings
+    assert again.facts.warnings
+    assert again.facts.timings

@@ -5,10 +5,11 @@
 Encoding is PyAV's; `ValueError` for a kind that is not in `KINDS`.
 """
 
-import io
 from collections.abc import Mapping
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import av
@@ -20,7 +21,7 @@ JFK = Path(__file__).with_name("jfk.wav")
 """11 seconds of speech: "And so, my fellow Americans, ask not what your country can do for you …"."""
 
 BIT_RATE = 64_000
-"""Where the codec has one; some have no default."""
+"""Of one or two channels, where the codec has one; some have no default."""
 
 Samples = NDArray[np.float32]
 """One channel, -1 to 1."""
@@ -32,6 +33,8 @@ class Kind(NamedTuple):
     container: str
     codec: str
     options: Mapping[str, str] = {}
+    layout: str = "mono"
+    rate: int | None = None  # of the encoded sound; None: like the samples, or the nearest there is
 
 
 KINDS: dict[str, Kind] = {
@@ -71,9 +74,35 @@ KINDS: dict[str, Kind] = {
     "wma": Kind("asf", "wmav2"),
     "wmv": Kind("asf", "wmav1"),
     # Not extensions, but forms these files also come in
+    "3gp with AAC": Kind("3gp", "aac"),
+    "aif of floats": Kind("aiff", "pcm_f32be"),
+    "aac at 44.1 kHz in stereo": Kind("adts", "aac", layout="stereo", rate=44_100),
+    "avi with PCM": Kind("avi", "pcm_s16le"),
+    "flac at 96 kHz": Kind("flac", "flac", rate=96_000),
+    "flac in 5.1": Kind("flac", "flac", layout="5.1", rate=48_000),
+    "m4a at 8 kHz": Kind("ipod", "aac", rate=8_000),
+    "m4a at 96 kHz in stereo": Kind("ipod", "aac", layout="stereo", rate=96_000),
+    "m4a in 5.1": Kind("ipod", "aac", layout="5.1", rate=48_000),
+    "m4a with its index first": Kind("ipod", "aac", {"movflags": "faststart"}),
+    "mkv with E-AC-3": Kind("matroska", "eac3", layout="5.1", rate=48_000),
+    "mkv with FLAC": Kind("matroska", "flac", layout="stereo", rate=48_000),
+    "mp3 at 8 kHz": Kind("mp3", "libmp3lame", rate=8_000),
+    "mp3 at 44.1 kHz in stereo": Kind("mp3", "libmp3lame", layout="stereo", rate=44_100),
+    "mp3 with ID3 2.3": Kind("mp3", "libmp3lame", {"id3v2_version": "3"}),
     "mp3 without ID3": Kind("mp3", "libmp3lame", {"id3v2_version": "0", "write_xing": "0"}),
     "mp4 with its index last": Kind("mp4", "aac"),
+    "ogg with Vorbis": Kind("ogg", "vorbis", layout="stereo"),
+    "opus in 5.1": Kind("opus", "libopus", layout="5.1", rate=48_000),
+    "ts with AC-3 in 5.1": Kind("mpegts", "ac3", layout="5.1", rate=48_000),
+    "wav at 8 kHz": Kind("wav", "pcm_u8", rate=8_000),
+    "wav in A-law": Kind("wav", "pcm_alaw"),
+    "wav in ADPCM": Kind("wav", "adpcm_ms"),
+    "wav in mu-law": Kind("wav", "pcm_mulaw"),
+    "wav of 24 bits": Kind("wav", "pcm_s24le", layout="stereo", rate=48_000),
+    "wav of 32 bits": Kind("wav", "pcm_s32le"),
+    "wav of floats": Kind("wav", "pcm_f32le"),
     "wav of over 4 GB": Kind("wav", "pcm_s16le", {"rf64": "always"}),
+    "webm with Vorbis": Kind("webm", "vorbis", layout="stereo"),
 }
 """What `encode` can make. The first word of a kind is the extension of its files."""
 
@@ -90,29 +119,38 @@ def speech(seconds: float | None = None) -> tuple[Samples, int]:
 
 
 def encode(kind: str, samples: Samples, rate: int) -> bytes:
-    """Return samples as a file of this kind."""
+    """Return samples as a file of this kind; of many channels, the one in the centre has them."""
     if kind not in KINDS:
         raise ValueError(f"no such kind: {kind!r}")
-    container_format, codec, options = KINDS[kind]
-    file = io.BytesIO()
-    with av.open(file, "w", format=container_format, options=dict(options)) as container:
-        stream = container.add_stream(codec, rate=_nearest_rate(codec, rate))
+    with TemporaryDirectory() as folder:
+        path = Path(
+            folder, "recording"
+        )  # a real one, for an index is moved by reading again what was written
+        _write(path, KINDS[kind], samples, rate)
+        return path.read_bytes()
+
+
+def _write(path: Path, kind: Kind, samples: Samples, rate: int) -> None:
+    container_format, codec, options, layout, wanted_rate = kind
+    with av.open(path, "w", format=container_format, options=dict(options)) as container:
+        stream = container.add_stream(codec, rate=_nearest_rate(codec, wanted_rate or rate))
         assert isinstance(stream.codec_context, AudioCodecContext)
-        stream.codec_context.bit_rate = BIT_RATE
-        stream.codec_context.layout = "mono"
+        stream.codec_context.layout = layout
+        stream.codec_context.bit_rate = BIT_RATE * ((stream.codec_context.layout.nb_channels + 1) // 2)
+        stream.codec_context.options = {"strict": "experimental"}  # as FFmpeg calls its Vorbis
         stream.codec_context.open()
         resampler = av.AudioResampler(
             format=stream.codec_context.format,
-            layout="mono",
+            layout=layout,
             rate=stream.codec_context.sample_rate,
             frame_size=stream.codec_context.frame_size or None,
         )
         frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="mono")
         frame.sample_rate = rate
+        frame.time_base, frame.pts = Fraction(1, rate), 0  # else no container learns of the codec's delay
         for resampled in (*resampler.resample(frame), *resampler.resample(None)):
             container.mux(stream.encode(resampled))
         container.mux(stream.encode(None))
-    return file.getvalue()
 
 
 def _nearest_rate(codec: str, rate: int) -> int:

@@ -4,20 +4,27 @@ They play only their part in a client's tests: connections cut in the middle of 
 answers, streams that break. What the real ones do is tested against the real ones.
 """
 
+import hashlib
 import json
 import socket
 import struct
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NoReturn, Self
 from urllib.parse import parse_qs, urlsplit
+
+from bucketscribe.client import Backoff, Client
 
 ID = "019aa5b2-7c1e-7d3a-9f00-0242ac120002"
 KEY = f"uploads/local/{ID}/täl k.wav"
 PART = 64 * 1024
+FAST = Backoff(tries=5, first=0.01, longest=0.02)
 
 
 def document(state: str = "queued", **more: Any) -> dict[str, Any]:
@@ -70,6 +77,18 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
+    def pause(self) -> None:
+        """Take no new connection, until `resume`."""
+        self.shutdown()
+        self.server_close()
+
+    def resume(self) -> None:
+        """Be there again, at the same address."""
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()
+        self.server_activate()
+        self.__enter__()
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Broken connections are what this is for; everything else is told."""
         if not isinstance(sys.exception(), OSError):
@@ -97,10 +116,23 @@ class BucketStandIn(Server):
         self.tries: Counter[int] = Counter()
         self.valid_from = 0
         self.keep_bodies = True
+        self.etags: dict[int, str] = {}
+        self.salt = b""
+        """Makes ETags that look like MD5s and are none, as of a bucket that encrypts with keys of its own."""
         self.headers_seen: list[dict[str, str]] = []
         self.at_once = 0
         self.most_at_once = 0
         self.lock = threading.Lock()
+
+    def hold(self, number: int, body: bytes) -> str:
+        """Keep a part; its ETag."""
+        etag = f'"{hashlib.md5(self.salt + body).hexdigest()}"'
+        self.parts[number], self.etags[number] = body, etag
+        return etag
+
+    def arrived(self) -> bytes:
+        """What the bucket holds, parts in order."""
+        return b"".join(self.parts[number] for number in sorted(self.parts))
 
 
 class BucketHandler(Handler):
@@ -136,11 +168,12 @@ class BucketHandler(Handler):
         blocks = []
         while left:
             block = self.rfile.read(min(left, 64 * 1024))
+            if not block:
+                self.reset()
             left -= len(block)
             if self.server.keep_bodies:
                 blocks.append(block)
-        self.server.parts[number] = b"".join(blocks)
-        self.answer(200, ETag=f'"etag-{number}"')
+        self.answer(200, ETag=self.server.hold(number, b"".join(blocks)))
 
 
 def cut_in_the_middle(request: BucketHandler) -> None:
@@ -176,6 +209,7 @@ class ApiStandIn(Server):
         super().__init__(ApiHandler)
         self.bucket = bucket
         self.part_size = PART
+        self.expires = 600.0
         self.begun: list[dict[str, Any]] = []
         self.batches: list[str] = []
         self.completed: list[list[dict[str, Any]]] = []
@@ -210,7 +244,7 @@ class ApiHandler(Handler):
                         "uploadId": "sealed/id",
                         "bucket": "b",
                         "partSize": api.part_size,
-                        "expires": 600,
+                        "expires": api.expires,
                     },
                 )
             case "GET /s3/multipart/sealed%2Fid/batch" if self.query["key"] == [KEY]:
@@ -219,6 +253,11 @@ class ApiHandler(Handler):
                 url = f"{api.bucket.url}/part/{{}}?signed={len(api.batches)}"
                 urls = {str(number): url.format(number) for number in range(first, last + 1)}
                 self.answer_json(200, {"presignedUrls": urls, "expires": 3600})
+            case "GET /s3/multipart/sealed%2Fid" if self.query["key"] == [KEY]:
+                etags = api.bucket.etags
+                held = [(number, len(body), etags[number]) for number, body in api.bucket.parts.items()]
+                names = ("PartNumber", "Size", "ETag")
+                self.answer_json(200, [dict(zip(names, part, strict=True)) for part in held])
             case "POST /s3/multipart/sealed%2Fid/complete" if self.query["key"] == [KEY]:
                 api.completed.append(json.loads(self.body())["parts"])
                 self.answer_json(200, {"id": ID, "state": "queued"})
@@ -237,6 +276,30 @@ class ApiHandler(Handler):
 
     def do_DELETE(self) -> None:
         self.handle_any()
+
+
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """API and bucket, and a client that soon loses patience with them."""
+
+    client: Client
+    api: ApiStandIn
+    bucket: BucketStandIn
+
+
+@contextmanager
+def standing_in() -> Iterator[StandIns]:
+    """Both stand-ins, until the end of the block."""
+    with BucketStandIn() as bucket, ApiStandIn(bucket) as api:
+        headers = {"Authorization": "Bearer secret"}
+        with Client(api.url, headers=headers, quick=FAST, patient=FAST, pace_seconds=0.02) as client:
+            yield StandIns(client, api, bucket)
+
+
+def write_recording(path: Path) -> Path:
+    """Six parts, the last a short one; no two parts are alike."""
+    path.write_bytes(b"".join(bytes([number]) * PART for number in range(5)) + b"the end")
+    return path
 
 
 def stream(request: ApiHandler, *events: tuple[int, dict[str, Any]], rest: bytes = b"") -> None:

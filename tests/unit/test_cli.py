@@ -7,6 +7,7 @@ file to its transcript through the real ones is tested elsewhere.
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -16,14 +17,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from bucketscribe.cli.main import Format, State, app
+from bucketscribe.cli.arguments import Format, State
+from bucketscribe.cli.main import app
+from bucketscribe.options import OPTION_NAMES
 from bucketscribe.records import State as RecordState
 from bucketscribe.transcript import FORMATS
 from typer.testing import CliRunner
 
 from tests.unit.standins import ID, ApiHandler, ApiStandIn, BucketHandler, BucketStandIn, document, stream
 
-COMMANDS = ["transcribe", "ls", "show", "get", "cancel", "retry", "rm", "up", "worker", "sweep"]
+COMMANDS = "transcribe ls show get cancel retry rm doctor up worker sweep".split()
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -83,12 +86,16 @@ def finishes(api: ApiStandIn, *documents: dict[str, object]) -> None:
 def test_the_help_of_every_command_shows_an_example_of_it(name: str) -> None:
     result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    assert "Example: " in result.output
-    assert f"bucketscribe {name}" in result.output.partition("Example: ")[2]
+    assert f"bucketscribe {name}" in result.output.partition("Examples:\n")[2]
 
 
 def test_these_are_all_commands() -> None:
     assert [info.callback.__name__ for info in app.registered_commands if info.callback] == COMMANDS
+
+
+def test_the_exit_statuses_are_told() -> None:
+    told = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output.partition("Exit statuses:")[2]
+    assert re.findall(r"^ +(\d+)  ", told, re.MULTILINE) == ["0", "1", "2", "3", "130", "141"]
 
 
 def test_nothing_heavy_is_imported_at_the_start_nor_by_a_client_command() -> None:
@@ -107,6 +114,39 @@ def test_nothing_heavy_is_imported_at_the_start_nor_by_a_client_command() -> Non
 def test_formats_and_states_are_those_of_the_server() -> None:
     assert {*map(str, Format)} == set(FORMATS)
     assert {*map(str, State), "deleted"} == {*map(str, RecordState)}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["transcribe", "--help"]])
+def test_help_needs_none_of_what_the_commands_need(arguments: Sequence[str]) -> None:
+    program = (
+        "import sys; from bucketscribe.cli.main import app\n"
+        f"try: app({arguments!r})\n"
+        "except SystemExit: print([name for name in ('rich', 'urllib3', 'boto3') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_option_of_the_api_can_be_given(api: ApiStandIn, recording: Path) -> None:
+    finishes(api, document("completed"))
+    words = "--language en --model base --task translate --prompt Hm --hotwords Zoë --no-word-timestamps"
+    more = "--diarize --min-speakers 2 --max-speakers 3"
+    result = run("transcribe", str(recording), *words.split(), *more.split(), "--server", api.url)
+    assert result.returncode == 0
+    given = api.begun[0]["metadata"]
+    assert {name: given.get(name) for name in OPTION_NAMES} == {
+        "language": "en",
+        "model": "base",
+        "task": "translate",
+        "initial_prompt": "Hm",
+        "hotwords": "Zoë",
+        "word_timestamps": False,
+        "diarize": True,
+        "min_speakers": 2,
+        "max_speakers": 3,
+    }
 
 
 # Errors
@@ -279,8 +319,8 @@ def test_ctrl_c_while_waiting_says_how_to_go_on(api: ApiStandIn, recording: Path
     assert api.aborted == 0
 
 
-def test_ctrl_c_while_uploading_aborts_the_upload(
-    api: ApiStandIn, bucket: BucketStandIn, recording: Path
+def test_ctrl_c_while_uploading_keeps_what_was_sent(
+    api: ApiStandIn, bucket: BucketStandIn, recording: Path, tmp_path: Path
 ) -> None:
     sending, over = threading.Event(), threading.Event()
 
@@ -290,28 +330,54 @@ def test_ctrl_c_while_uploading_aborts_the_upload(
         request.reset()
 
     bucket.faults = {1: [hang]}
-    status, errors = interrupt(["transcribe", str(recording), "--server", api.url], sending)
+    arguments = ["transcribe", str(recording), "--server", api.url]
+    status, errors = interrupt(arguments, sending, XDG_STATE_HOME=str(tmp_path / "state"))
     over.set()
     assert status == 130
-    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == (
+        "What was sent of talk.wav is kept: run it again within 10 minutes to go on."
+    )
+    assert api.aborted == 0
+
+
+def test_ctrl_c_while_a_stream_is_uploaded_promises_nothing(api: ApiStandIn, bucket: BucketStandIn) -> None:
+    sending, over = threading.Event(), threading.Event()
+
+    def hang(request: BucketHandler) -> None:
+        sending.set()
+        over.wait(30)
+        request.reset()
+
+    bucket.faults = {1: [hang]}
+    status, errors = interrupt(
+        ["transcribe", "-", "--name", "talk.wav", "--server", api.url], sending, stdin=b"RIFF....WAVEfmt "
+    )
+    over.set()
+    assert (status, errors) == (130, "uploading talk.wav\n")
     assert api.aborted == 1
 
 
-def interrupt(arguments: Sequence[str], when: threading.Event) -> tuple[int, str]:
+def interrupt(
+    arguments: Sequence[str], when: threading.Event, stdin: bytes = b"", **more: str
+) -> tuple[int, str]:
     """Press Ctrl-C at that moment; the exit status, and what was said."""
     process = subprocess.Popen(
         command(*arguments),
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
+        env=environment(**more),
         # A shell's background jobs, and so perhaps this test, ignore it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+    assert process.stdin is not None
+    process.stdin.write(stdin)
+    process.stdin.close()
+    process.stdin = None
     assert when.wait(30)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    return process.returncode, errors
+    return process.returncode, errors.decode()
 
 
 # Lists and single ones
@@ -348,3 +414,122 @@ def test_one_that_cannot_be_helped_does_not_stop_the_others(api: ApiStandIn) -> 
     result = run("rm", "unknown", ID, "--server", api.url)
     assert (result.returncode, result.stdout) == (1, f"{ID}  deleted\n")
     assert result.stderr == "Error: unknown: This is no_such_transcription. [no_such_transcription]\n"
+
+
+def test_a_list_in_a_pipe_is_made_for_cut(api: ApiStandIn) -> None:
+    one = document("completed", duration=11.5)
+    api.routes["GET /transcriptions"] = lambda request: request.answer_json(
+        200, {"transcriptions": [one], "cursor": None}
+    )
+    output = run("ls", "--server", api.url).stdout
+    assert output == f"{ID}\t2026-11-03T10:00:00Z\tcompleted\t11.5\ttäl k.wav\n"
+
+
+def test_a_list_on_a_terminal_has_a_head_and_whole_ids(api: ApiStandIn) -> None:
+    one = document("running", duration=3723.0, progress={"stage": "transcribing", "percent": 45})
+    api.routes["GET /transcriptions"] = lambda request: request.answer_json(
+        200, {"transcriptions": [one], "cursor": None}
+    )
+    shown = on_a_terminal("ls", "--server", api.url, COLUMNS="100", NO_COLOR="1")
+    head, line = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.splitlines()[:2])
+    assert head.split() == ["id", "created", "state", "length", "name"]
+    assert line.split()[0] == ID
+    assert "running 45 %" in line
+    assert "1:02:03" in line
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_terminal_is_asked_before_anything_is_deleted(api: ApiStandIn, answer: str) -> None:
+    api.routes[f"DELETE /transcriptions/{ID}"] = lambda request: request.answer_json(202, {})
+    shown = on_a_terminal("rm", ID, "--server", api.url, answer=f"{answer}\n")
+    assert "Delete this transcription and its recording? [y/N]" in shown
+    assert api.calls[f"DELETE /transcriptions/{ID}"] == (answer == "y")
+
+
+def test_ids_come_from_standard_input_in_every_form_a_list_has(api: ApiStandIn) -> None:
+    for id in "abcd":
+        api.routes[f"POST /transcriptions/{id}/retry"] = lambda request: request.answer_json(200, document())
+    piped = 'a\tb\tc\n\nb  queued\n{"id": "c", "state": "failed"}\na\n'
+    result = subprocess.run(
+        command("retry", "-", "d", "--server", api.url),
+        input=piped,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "a  queued\nb  queued\nc  queued\nd  queued\n")
+
+
+def test_a_line_of_json_without_an_id_is_status_2() -> None:
+    result = subprocess.run(
+        command("rm", "-", "--server", NOBODY),
+        input='{"name": "talk"}\n',
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "no id in this line" in result.stderr
+
+
+def test_output_that_nobody_reads_is_status_141_without_a_word(api: ApiStandIn) -> None:
+    api.routes["GET /transcriptions"] = lambda request: request.answer_json(
+        200, {"transcriptions": [document()], "cursor": None}
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        command("ls", "--server", api.url),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        env=environment(),
+        check=False,
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_output_that_finds_no_room_is_one_line(api: ApiStandIn) -> None:
+    api.routes["GET /transcriptions"] = lambda request: request.answer_json(
+        200, {"transcriptions": [document()], "cursor": None}
+    )
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            command("ls", "--server", api.url),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env=environment(),
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr == "Error: standard output: No space left on device. [not_written]\n"
+
+
+def on_a_terminal(*arguments: str, answer: str = "", **more: str) -> str:
+    """What a terminal shows of a command that has it for everything."""
+    terminal, its_end = pty.openpty()
+    process = subprocess.Popen(
+        command(*arguments),
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        env=environment(TERM="xterm", **more),
+    )
+    os.close(its_end)
+    os.write(terminal, answer.encode())
+    shown = b""
+    # Linux says EIO, others nothing, once the other end is closed.
+    with suppress(OSError):
+        while block := os.read(terminal, 65536):
+            shown += block
+    os.close(terminal)
+    process.wait(30)
+    return shown.decode()

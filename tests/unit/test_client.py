@@ -6,6 +6,7 @@ That it gets along with the real API and a real bucket is tested elsewhere.
 import json
 import re
 import socket
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -14,7 +15,6 @@ from pathlib import Path
 import pytest
 from bucketscribe import records
 from bucketscribe.client import (
-    Backoff,
     BucketRefused,
     Client,
     ServerProblem,
@@ -25,11 +25,12 @@ from bucketscribe.client import (
 )
 from bucketscribe.client.events import Event, parse
 from bucketscribe.client.model import FINAL
-from bucketscribe.client.transfer import MAX_PARTS, PART_BYTES, part_bytes
+from bucketscribe.client.recording import MAX_PARTS, PART_BYTES, part_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.standins import (
+    FAST,
     ID,
     PART,
     ApiHandler,
@@ -37,6 +38,7 @@ from tests.unit.standins import (
     BucketHandler,
     BucketStandIn,
     Fault,
+    StandIns,
     chunk,
     cut_in_the_middle,
     document,
@@ -44,41 +46,36 @@ from tests.unit.standins import (
     expired_and_hung_up,
     no_such_upload,
     slow_down,
+    standing_in,
     stream,
+    write_recording,
 )
 
-FAST = Backoff(tries=5, first=0.01, longest=0.02)
+
+@pytest.fixture
+def standins() -> Iterator[StandIns]:
+    with standing_in() as running:
+        yield running
 
 
 @pytest.fixture
-def bucket() -> Iterator[BucketStandIn]:
-    with BucketStandIn() as server:
-        yield server
+def bucket(standins: StandIns) -> BucketStandIn:
+    return standins.bucket
 
 
 @pytest.fixture
-def api(bucket: BucketStandIn) -> Iterator[ApiStandIn]:
-    with ApiStandIn(bucket) as server:
-        yield server
+def api(standins: StandIns) -> ApiStandIn:
+    return standins.api
 
 
 @pytest.fixture
-def client(api: ApiStandIn) -> Iterator[Client]:
-    headers = {"Authorization": "Bearer secret"}
-    with Client(api.url, headers=headers, quick=FAST, patient=FAST, pace_seconds=0.02) as client:
-        yield client
+def client(standins: StandIns) -> Client:
+    return standins.client
 
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    """Six parts, the last a short one; no two parts are alike."""
-    path = tmp_path / "täl k.wav"
-    path.write_bytes(b"".join(bytes([number]) * PART for number in range(5)) + b"the end")
-    return path
-
-
-def arrived(bucket: BucketStandIn) -> bytes:
-    return b"".join(bucket.parts[number] for number in sorted(bucket.parts))
+    return write_recording(tmp_path / "täl k.wav")
 
 
 # Uploading
@@ -90,10 +87,10 @@ def test_an_upload_arrives_whole_and_is_completed_in_order(
     told: list[UploadProgress] = []
     transcription = client.upload(recording, {"language": "en", "model": None}, told.append)
     assert transcription.id == ID
-    assert arrived(bucket) == recording.read_bytes()
+    assert bucket.arrived() == recording.read_bytes()
     assert [part["PartNumber"] for part in api.completed[0]] == [1, 2, 3, 4, 5, 6]
-    assert api.completed[0][5]["ETag"] == '"etag-6"'
-    assert told[-1] == UploadProgress(recording.stat().st_size, recording.stat().st_size)
+    assert api.completed[0][5]["ETag"] == bucket.etags[6]
+    assert (told[-1].sent, told[-1].size) == (recording.stat().st_size, recording.stat().st_size)
     assert api.aborted == 0
 
 
@@ -115,7 +112,7 @@ def test_parts_are_sent_a_few_at_a_time_with_their_exact_length(
     client: Client, bucket: BucketStandIn, recording: Path
 ) -> None:
     client.upload(recording)
-    assert bucket.most_at_once <= 4
+    assert bucket.most_at_once <= 3
     lengths = sorted(int(headers["Content-Length"]) for headers in bucket.headers_seen)
     assert lengths == [7, *[PART] * 5]
     assert all("Transfer-Encoding" not in headers for headers in bucket.headers_seen)
@@ -151,7 +148,7 @@ def test_a_part_that_fails_is_sent_again(
 ) -> None:
     bucket.faults = {2: [fault], 6: [fault, fault]}
     client.upload(recording)
-    assert arrived(bucket) == recording.read_bytes()
+    assert bucket.arrived() == recording.read_bytes()
     assert (bucket.tries[1], bucket.tries[2], bucket.tries[6]) == (1, 2, 3)
     assert len(api.batches) > 1, "a new try has a new URL"
 
@@ -174,7 +171,7 @@ def test_urls_that_expired_while_the_upload_slept_are_signed_anew(
 
     bucket.faults = {1: [wake_up]}
     client.upload(recording)
-    assert arrived(bucket) == recording.read_bytes()
+    assert bucket.arrived() == recording.read_bytes()
 
 
 def test_a_part_refused_however_signed_ends_the_upload_and_aborts_it(
@@ -187,15 +184,6 @@ def test_a_part_refused_however_signed_ends_the_upload_and_aborts_it(
     assert not api.completed
 
 
-def test_an_upload_that_fails_keeps_its_parts_if_told_to(
-    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
-) -> None:
-    bucket.valid_from = 1_000_000
-    with pytest.raises(BucketRefused):
-        client.upload(recording, keep=True)
-    assert api.aborted == 0
-
-
 def test_a_bucket_that_stays_down_is_unreachable_in_the_end(
     client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
 ) -> None:
@@ -206,14 +194,118 @@ def test_a_bucket_that_stays_down_is_unreachable_in_the_end(
     assert api.aborted == 1
 
 
-def test_an_upload_the_bucket_does_not_know_is_explained_by_the_api(
+def test_an_upload_that_ended_meanwhile_is_begun_anew_once(
     client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
 ) -> None:
     bucket.faults = {1: [no_such_upload]}
+    api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.answer_json(200, document("expired"))
+    told: list[str | None] = []
+    client.upload(recording, on_progress=lambda progress: told.append(progress.waiting))
+    assert bucket.arrived() == recording.read_bytes()
+    assert (len(api.begun), len(api.completed)) == (2, 1)
+    assert "the upload had ended; it begins anew" in told
+
+
+def test_an_upload_that_ends_again_is_explained_by_the_api(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    bucket.faults = {1: [no_such_upload] * 2}
+    api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.answer_json(200, document("expired"))
     api.routes["GET /s3/multipart/sealed%2Fid"] = lambda request: request.problem(410, "upload_expired")
     with pytest.raises(ServerProblem) as raised:
         client.upload(recording)
     assert (raised.value.status, raised.value.code) == (410, "upload_expired")
+    assert len(api.begun) == 2
+
+
+def test_an_upload_canceled_by_somebody_is_not_begun_anew(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    bucket.faults = {1: [no_such_upload]}
+    api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.answer_json(200, document("canceled"))
+    api.routes["GET /s3/multipart/sealed%2Fid"] = lambda request: request.problem(404, "no_such_upload")
+    with pytest.raises(ServerProblem, match="no_such_upload"):
+        client.upload(recording)
+    assert len(api.begun) == 1
+
+
+def test_an_upload_that_somebody_else_completed_is_accepted(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    bucket.faults = {6: [no_such_upload]}
+    assert client.upload(recording).state == "queued"
+    assert (len(api.begun), len(api.completed), api.aborted) == (1, 0, 0)
+
+
+def test_parts_the_bucket_says_are_others_are_sent_again(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    call = "POST /s3/multipart/sealed%2Fid/complete"
+
+    def refuse(request: ApiHandler) -> None:
+        del api.routes[call], bucket.parts[2]
+        request.body()
+        request.problem(400, "invalid_part")
+
+    api.routes[call] = refuse
+    client.upload(recording)
+    assert bucket.arrived() == recording.read_bytes()
+    assert bucket.tries == {1: 1, 2: 2, 3: 1, 4: 1, 5: 1, 6: 1}
+
+
+def test_a_slow_upload_gives_signs_of_life(
+    client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    seen = threading.Event()
+
+    def listing(request: ApiHandler) -> None:
+        seen.set()
+        request.answer_json(200, [])
+
+    def slow(request: BucketHandler) -> None:
+        assert seen.wait(10)
+        slow_down(request)
+
+    api.expires = 0.1
+    api.routes["GET /s3/multipart/sealed%2Fid"] = listing
+    bucket.faults = {1: [slow]}
+    client.upload(recording)
+    assert bucket.arrived() == recording.read_bytes()
+
+
+def test_a_bucket_that_is_away_too_long_is_unreachable(
+    api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    told: list[str | None] = []
+    bucket.pause()
+    with Client(api.url, patient=FAST, offline_seconds=0.3) as client, pytest.raises(Unreachable):
+        client.upload(recording, on_progress=lambda progress: told.append(progress.waiting))
+    host = bucket.url.removeprefix("http://")
+    assert f"no connection to {host}: Connection refused" in told
+    assert api.aborted == 1
+
+
+def test_a_server_that_is_away_is_waited_for_in_the_end_too(
+    client: Client, api: ApiStandIn, recording: Path
+) -> None:
+    """It goes when all parts are there, and comes back when the first wait has been told."""
+    call = "POST /s3/multipart/sealed%2Fid/complete"
+    told: list[str | None] = []
+
+    def away(request: ApiHandler) -> None:
+        del api.routes[call]
+        api.pause()
+        request.reset()
+
+    def hear(progress: UploadProgress) -> None:
+        told.append(progress.waiting)
+        if progress.waiting and not told[:-1].count(progress.waiting):
+            api.resume()
+
+    api.routes[call] = away
+    client.upload(recording, on_progress=hear)
+    assert len(api.completed) == 1
+    assert f"no connection to {api.url.removeprefix('http://')}: Connection refused" in told
 
 
 def test_ctrl_c_aborts_the_upload(client: Client, api: ApiStandIn, recording: Path) -> None:
@@ -399,6 +491,29 @@ def test_a_transcript_that_is_not_ready_is_a_problem(client: Client, api: ApiSta
         client.transcript(ID, "srt")
 
 
+def test_peaks_come_from_the_bucket(client: Client, api: ApiStandIn, bucket: BucketStandIn) -> None:
+    api.routes[f"GET /transcriptions/{ID}/peaks"] = lambda request: request.answer(
+        307, Location=f"{bucket.url}/peaks"
+    )
+    assert client.peaks(ID) == b"And so, my fellow Americans\n"
+
+
+@pytest.mark.parametrize(("status", "said"), [(200, "ok"), (503, "unavailable")])
+def test_health_is_what_the_server_says_of_itself(
+    client: Client, api: ApiStandIn, status: int, said: str
+) -> None:
+    health = {"status": said, "bucket": "ok", "queue": "Connection refused", "worker": None}
+    api.routes["GET /health/ready"] = lambda request: request.answer_json(status, health)
+    assert client.health().model_dump() == health
+    assert client.health().ok == (status == 200)
+
+
+def test_a_gateways_error_is_no_health(client: Client, api: ApiStandIn) -> None:
+    api.routes["GET /health/ready"] = lambda request: request.answer(503, b"<html>Oops</html>")
+    with pytest.raises(ServerProblem, match="http_503"):
+        client.health()
+
+
 # Waiting
 
 
@@ -433,6 +548,26 @@ def test_waiting_survives_a_server_that_restarts(client: Client, api: ApiStandIn
     ]
     api.routes[f"GET /transcriptions/{ID}/events"] = lambda request: answers.pop(0)(request)
     assert client.wait(ID).state == "failed"
+
+
+def test_waiting_sits_out_a_lost_connection_and_says_so(client: Client, api: ApiStandIn) -> None:
+    call = f"GET /transcriptions/{ID}/events"
+    told: list[str | None] = []
+
+    def away(request: ApiHandler) -> None:
+        api.routes[call] = lambda request: stream(request, (1, document("completed")))
+        api.pause()
+        request.reset()
+
+    def hear(waiting: str | None) -> None:
+        if not told:
+            api.resume()
+        told.append(waiting)
+
+    api.routes[call] = away
+    assert client.wait(ID, on_waiting=hear).state == "completed"
+    assert told[0] == f"no connection to {api.url.removeprefix('http://')}: Connection refused"
+    assert told[-1] is None
 
 
 @pytest.mark.parametrize("how", ["no_route", "no_stream", "silent"])

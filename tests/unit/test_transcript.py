@@ -3,6 +3,9 @@
 import html
 import json
 import re
+import tracemalloc
+from dataclasses import FrozenInstanceError, replace
+from itertools import pairwise
 
 import pysubs2
 import pytest
@@ -45,15 +48,17 @@ def plain(text: str) -> str:
 
 
 def cues(written: str, mark: str) -> list[tuple[str, str, str]]:
-    """A strict reader of SRT and WebVTT: number, times, one line of text, an empty line; nothing else."""
+    """A strict reader of SRT and WebVTT: number, times, lines of text, an empty line; nothing else."""
     blocks = written.removeprefix("WEBVTT\n\n").removesuffix("\n\n").split("\n\n")
     found = []
     for number, block in enumerate(filter(None, blocks), 1):
-        counted, times, text = block.split("\n")
+        counted, times, *shown = block.split("\n")
+        assert shown
+        assert all(shown)
         assert counted == str(number)
         match = re.fullmatch(rf"(\d\d:\d\d:\d\d\{mark}\d\d\d) --> (\d\d:\d\d:\d\d\{mark}\d\d\d)", times)
         assert match, times
-        found.append((match[1], match[2], text))
+        found.append((match[1], match[2], " ".join(shown)))
     return found
 
 
@@ -175,6 +180,75 @@ def test_seconds_are_rounded_to_milliseconds_and_never_negative_or_endless() -> 
 def test_a_transcript_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         transcript("a").text = "b"  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        transcript("a").segments[0].text = "b"  # type: ignore[misc]
+
+
+LONG = "And so my fellow Americans, ask not what your country can do for you"
+
+
+@pytest.mark.parametrize("format_", ["srt", "vtt", "ass"])
+def test_a_long_text_is_shown_on_two_lines(format_: str) -> None:
+    read = pysubs2.SSAFile.from_string(render(transcript(LONG), format_).decode(), format_=format_)
+    assert [event.plaintext for event in read] == [
+        "And so my fellow Americans,\nask not what your country can do for you"
+    ]
+
+
+@pytest.mark.parametrize("format_", ["txt", "tsv"])
+def test_a_long_text_stays_on_one_line_of_a_table(format_: str) -> None:
+    assert LONG in render(transcript(LONG), format_).decode()
+
+
+@pytest.mark.parametrize("format_", ["srt", "vtt", "ass"])
+def test_a_cue_can_be_read_and_ends_before_the_next(format_: str) -> None:
+    times = [(1.0, 1.2), (5.0, 5.2), (5.4, 5.4), (5.4, 5.4), (5.4, 9.0)]
+    segments = tuple(Segment(id=n, start=s, end=e, text=str(n)) for n, (s, e) in enumerate(times))
+    made = transcript().model_copy(update={"segments": segments})
+    read = pysubs2.SSAFile.from_string(render(made, format_).decode(), format_=format_)
+    assert [(event.start, event.end) for event in read][:2] == [
+        (1000, 1830 if format_ == "ass" else 1833),
+        (5000, 5400),
+    ]
+    assert all(one.start < one.end <= other.start for one, other in pairwise(read))
+
+
+def test_speakers_who_talk_at_once_are_shown_at_once() -> None:
+    both = tuple(Segment(id=n, start=1.0 + n, end=6.0 - n, text="Hm.", speaker=f"S{n}") for n in range(2))
+    read = pysubs2.SSAFile.from_string(
+        render(transcript().model_copy(update={"segments": both}), "srt").decode(), format_="srt"
+    )
+    assert [(event.start, event.end) for event in read] == [(1000, 6000), (2000, 5000)]
+
+
+def two_hours() -> Transcript:
+    def words(number: int) -> tuple[Word, ...]:
+        return tuple(
+            Word(start=number * 4 + n / 4, end=number * 4 + n / 4 + 0.2, word=f" word{n}", probability=0.5)
+            for n in range(11)
+        )
+
+    segment = Segment(id=0, start=0, end=0, text=LONG)
+    segments = tuple(
+        replace(segment, id=n, start=n * 4.0, end=n * 4 + 3.5, words=words(n)) for n in range(1_800)
+    )
+    return transcript().model_copy(update={"segments": segments})
+
+
+def test_an_hour_takes_a_few_megabytes() -> None:
+    tracemalloc.start()
+    try:
+        made = two_hours()
+        kept, _ = tracemalloc.get_traced_memory()
+        assert kept < 300 * 1_800 * 11
+        for format_ in FORMATS:
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            render(made, format_)
+            _, peak = tracemalloc.get_traced_memory()
+            assert peak - before < 2 * 4e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_unknown_format_is_a_key_error() -> None:

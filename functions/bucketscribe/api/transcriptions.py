@@ -43,7 +43,7 @@ class Transcription(BaseModel):
 
     id: str
     state: State
-    progress: Progress | None = Field(description="Stage of the work and percent of it, while it is running.")
+    progress: Progress | None = Field(description="How far the work has come, while it is running.")
     name: str = Field(description="The file's name, as it was uploaded.")
     type: str
     size: int | None = Field(description="Bytes; null until it is known.")
@@ -59,6 +59,7 @@ class Transcription(BaseModel):
     warnings: list[Warning]
     error: Failure | None
     timings: dict[str, float] | None = Field(description="Seconds by stage.")
+    partial: bool = Field(description="It has failed, but there is a transcript up to where it did.")
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -82,6 +83,7 @@ class Transcription(BaseModel):
             warnings=list(record.warnings),
             error=record.error,
             timings=record.timings,
+            partial=record.partial,
         )
 
 
@@ -196,7 +198,7 @@ async def _changes(
 )
 def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> RedirectResponse:
     record = service.transcriptions.get(owner, id).record
-    if record.state is not State.COMPLETED:
+    if record.state is not State.COMPLETED and not record.partial:
         raise _not_ready(record)
     url = service.presigner.get(
         f"{record.results_prefix}transcript.{format}",
@@ -204,6 +206,32 @@ def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> 
         now=datetime.now(UTC),
         filename=f"{record.name.rpartition('.')[0] or record.name}.{format}",
         content_type=FORMATS[format],
+    )
+    return RedirectResponse(url, 307)
+
+
+@router.get(
+    "/{id}/peaks",
+    summary="The shape of the recording, for a waveform",
+    description="There as soon as the recording has been decoded, and of the form that BBC's audiowaveform "
+    "writes (JSON, version 2): pairs of the lowest and the highest sample, at most 4,096 of them.",
+    status_code=307,
+    response_class=RedirectResponse,
+    responses=problems("no_such_transcription", "not_ready")
+    | {307: {"description": "A presigned URL of the file in the bucket."}},
+)
+def peaks(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
+    record = service.transcriptions.get(owner, id).record
+    key = f"{record.results_prefix}peaks.json"
+    if service.bucket.find(key) is None:
+        raise _not_ready(record)
+    url = service.presigner.get(
+        key,
+        expires_seconds=service.settings.url_expires_seconds,
+        now=datetime.now(UTC),
+        filename=f"{record.name}.peaks.json",
+        content_type="application/json",
+        disposition="inline",
     )
     return RedirectResponse(url, 307)
 

@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..client import Client, ClientError, Transcription
+    from .places import NotWritten
 
 FAILED = 1
 """Something went wrong."""
@@ -20,11 +21,14 @@ FAILED = 1
 NO_TRANSCRIPT = 3
 """The transcription failed, was canceled or has expired."""
 
+NOBODY_READS = 141
+"""Whoever read standard output has gone, as `head` does; a shell's number for SIGPIPE."""
+
 
 @contextmanager
 def connected(server: str) -> Iterator["Client"]:
     """A client of the server. Ends the command with status 1 and one line if something goes wrong."""
-    from ..client import Client, ClientError, Unreachable
+    from ..client import Client, ClientError
 
     try:
         client = Client(server)
@@ -33,12 +37,8 @@ def connected(server: str) -> Iterator["Client"]:
     try:
         with client:
             yield client
-    except Unreachable as error:
-        api = error.server == server.rstrip("/")
-        hint = " Start one with `bucketscribe up`, or name another with --server." if api else ""
-        fail(f"{error.detail}{hint} [{error.code}]")
     except ClientError as error:
-        fail(explained(error))
+        fail(explained(error, server))
 
 
 def fail(message: str, status: int = FAILED) -> NoReturn:
@@ -52,9 +52,30 @@ def note(message: str) -> None:
     typer.echo(clean(message), err=True)
 
 
-def explained(error: "ClientError") -> str:
-    """A client's error with its code."""
-    return f"{error.detail} [{error.code}]"
+def say(line: str) -> None:
+    """One line on standard output, as it is."""
+    write(f"{line}\n".encode(errors="replace"))
+
+
+def write(data: bytes) -> None:
+    """Bytes to standard output, as they are. Ends the command where that takes no more, but for a pipe."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fail(f"standard output: {error.strerror}. [not_written]")
+
+
+def explained(error: "ClientError | NotWritten", server: str | None = None) -> str:
+    """An error with its code; if it is the server that does not answer, with what to do."""
+    from ..client import Unreachable
+
+    api = server is not None and isinstance(error, Unreachable) and error.server == server.rstrip("/")
+    hint = " Start one with `bucketscribe up`, or name another with --server." if api else ""
+    return f"{error.detail}{hint} [{error.code}]"
 
 
 def failure(transcription: "Transcription") -> str:
@@ -72,15 +93,17 @@ def standing(transcription: "Transcription") -> str:
     progress = transcription.progress
     if progress is None or transcription.final:
         return transcription.state
-    return f"{transcription.state} ({progress.stage} {progress.percent:.0f} %)"
+    left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
+    return f"{transcription.state} ({progress.stage} {progress.percent:.0f} %{left})"
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds as a clock shows them: 0:11, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def clean(text: str) -> str:
     """The text on one line, with nothing invisible in it."""
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
-
-
-def write(data: bytes) -> None:
-    """Bytes to standard output, as they are."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()

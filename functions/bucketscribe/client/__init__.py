@@ -3,7 +3,8 @@
 from .backoff import Backoff
 from .client import Client
 from .errors import BucketRefused, ClientError, ServerProblem, Unreachable, UploadFailed
-from .model import Failure, Note, Page, Progress, Transcription
+from .model import Failure, Health, Note, Page, Progress, Transcription
+from .resume import UploadStore
 from .transfer import UploadProgress
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Failure",
+    "Health",
     "Note",
     "Page",
     "Progress",
@@ -20,4 +22,5 @@ __all__ = [
     "Unreachable",
     "UploadFailed",
     "UploadProgress",
+    "UploadStore",
 ]

@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from .backoff import QUICK, Backoff
 from .errors import ServerProblem, Unreachable
+from .offline import Line, is_offline
 
 CONNECT_SECONDS = 30
 """Also what urllib3 allows for sending one block: a slow line must manage that."""
@@ -47,10 +48,12 @@ class Api:
         backoff: Backoff = QUICK,
         repeatable: bool | None = None,
         stream_seconds: float | None = None,
+        line: Line | None = None,
     ) -> BaseHTTPResponse:
         """The answer, with a status below 400. Only GETs count as repeatable unless it is said.
 
-        With `stream_seconds` the body is left to be read, and nothing may be silent for longer than that.
+        With a `line`, no connection to the server is waited for, if the call is repeatable. With
+        `stream_seconds` the body is left to be read, and nothing may be silent for longer than that.
         """
         repeatable = method == "GET" if repeatable is None else repeatable
         url = self._url(path, query)
@@ -61,8 +64,13 @@ class Api:
                 response = self._send(method, url, body, headers, stream_seconds)
             except HTTPError as lost:
                 error = Unreachable(self.server, reason(lost))
+                if line is not None and repeatable and is_offline(lost):
+                    line.lost(error)
+                    continue
                 again = repeatable
             else:
+                if line is not None:
+                    line.found(self.server)
                 if response.status < 400:
                     return response
                 error = problem(response)

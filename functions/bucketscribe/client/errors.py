@@ -3,7 +3,7 @@
 ClientError                 has a stable `code`; its text is one line, `code: what happened`
 ├── ServerProblem           the API refused (RFC 9457): its status, code and document
 ├── BucketRefused           the bucket refused a part or a transcript
-├── UploadFailed            the file itself is the trouble: empty, changed, unreadable
+├── UploadFailed            the recording itself is the trouble: empty, changed, unreadable
 └── Unreachable             nobody answered, however often we asked
 """
 
@@ -39,7 +39,7 @@ class BucketRefused(ClientError):
 
 
 class UploadFailed(ClientError):
-    """The file cannot be uploaded: `not_a_file`, `empty_file`, `file_changed` or `file_unreadable`."""
+    """It cannot be sent: `not_a_file`, `empty_file`, `file_changed`, `file_unreadable` or `too_large`."""
 
 
 class Unreachable(ClientError):

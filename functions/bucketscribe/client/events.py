@@ -19,6 +19,7 @@ from .api import Api
 from .backoff import Backoff
 from .errors import ServerProblem
 from .model import Transcription
+from .offline import Line
 
 STREAM_SECONDS = 20
 """How long a stream is asked to last; behind a Lambda it cannot be more."""
@@ -40,7 +41,7 @@ class NoStream(Exception):
     """This server, or what stands before it, has no event stream for us."""
 
 
-def follow(api: Api, id: str, pace_seconds: float, backoff: Backoff) -> Iterator[Transcription]:
+def follow(api: Api, id: str, pace_seconds: float, backoff: Backoff, line: Line) -> Iterator[Transcription]:
     """Each version of a transcription that is news, the final one last."""
     seen: Transcription | None = None
     last_id: str | None = None
@@ -50,7 +51,7 @@ def follow(api: Api, id: str, pace_seconds: float, backoff: Backoff) -> Iterator
         arrived = False
         if streaming:
             try:
-                for event_id, current in _versions(api, id, last_id, backoff):
+                for event_id, current in _versions(api, id, last_id, backoff, line):
                     arrived = True
                     last_id = event_id
                     if current != seen:
@@ -63,7 +64,7 @@ def follow(api: Api, id: str, pace_seconds: float, backoff: Backoff) -> Iterator
             # The first stream begins with the present state: one that brings nothing never will.
             streaming = streaming and (arrived or last_id is not None)
         if not arrived:
-            current = api.document(Transcription, api.call("GET", path(id), backoff=backoff))
+            current = api.document(Transcription, api.call("GET", path(id), backoff=backoff, line=line))
             if current != seen:
                 seen = current
                 yield current
@@ -118,7 +119,7 @@ def _lines(blocks: Iterable[bytes]) -> Iterator[str]:
 
 
 def _versions(
-    api: Api, id: str, last_id: str | None, backoff: Backoff
+    api: Api, id: str, last_id: str | None, backoff: Backoff, line: Line
 ) -> Iterator[tuple[str | None, Transcription]]:
     """What one stream brings, however it ends. Raises NoStream."""
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
@@ -132,6 +133,7 @@ def _versions(
             headers=headers,
             backoff=backoff,
             stream_seconds=SILENCE_SECONDS,
+            line=line,
         )
     except ServerProblem as problem:
         if problem.code in ("no_such_route", "http_404") or problem.status in (

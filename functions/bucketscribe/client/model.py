@@ -14,10 +14,11 @@ class _View(BaseModel):
 
 
 class Progress(_View):
-    """How far the work has come: percent of the stage named."""
+    """How far the work has come: percent of the stage named; `seconds_left` is a guess at the whole."""
 
     stage: str
     percent: float
+    seconds_left: float | None = None
 
 
 class Failure(_View):
@@ -37,7 +38,10 @@ class Note(_View):
 
 
 class Transcription(_View):
-    """One recording's way to its transcript. `state` is a plain string: a newer server may know more."""
+    """One recording's way to its transcript. `state` is a plain string: a newer server may know more.
+
+    A failed one that is `partial` has a transcript of what comes before the failure.
+    """
 
     id: str
     state: str
@@ -55,6 +59,7 @@ class Transcription(_View):
     duration: float | None = None
     warnings: tuple[Note, ...] = ()
     error: Failure | None = None
+    partial: bool = False
     timings: dict[str, float] | None = None
 
     @property
@@ -68,3 +73,17 @@ class Page(_View):
 
     transcriptions: tuple[Transcription, ...]
     cursor: str | None = None
+
+
+class Health(_View):
+    """Whether a server can do its work. `bucket`, `queue` and `worker` are `ok`, or say why not."""
+
+    status: str
+    bucket: str
+    queue: str
+    worker: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything answers."""
+        return self.status == "ok"

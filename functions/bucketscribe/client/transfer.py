@@ -1,18 +1,20 @@
-"""A file's parts on their way into the bucket: a few at a time, each read as it is sent.
+"""A recording's parts on their way into the bucket: a few at a time, each read as it is sent.
 
-Memory is one block a thread, whatever the size of the parts. A part is tried again after a broken connection,
-a 5xx or a 429, always with a newly signed URL: a bucket that refuses an expired one may close the connection
-before its 403 is read. Fails with `Unreachable`, `BucketRefused` or `UploadFailed`, or as signing does;
-then, and on Ctrl-C, no thread sends another block. S3's rules are those of UploadPart's API reference.
+Memory is one block a thread for a file, whatever the size of its parts, and one part a thread for a stream. A
+part is tried again after a broken connection, a 5xx or a 429, always with a newly signed URL: a bucket that
+refuses an expired one may close the connection before its 403 is read. Where there is no connection at all,
+`Line` waits for one. Fails with `Unreachable`, `BucketRefused` or `UploadFailed`, or as signing does; then,
+and on Ctrl-C, no thread sends another block. S3's rules are those of UploadPart's API reference.
 """
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import cast
 from urllib.parse import urlsplit
 
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
@@ -20,11 +22,11 @@ from urllib3.exceptions import HTTPError
 
 from .api import CONNECT_SECONDS, reason
 from .backoff import Backoff
-from .errors import BucketRefused, Unreachable, UploadFailed
+from .climb import Climb
+from .errors import BucketRefused, Unreachable
+from .offline import Line, is_offline
+from .recording import MAX_PARTS, File, Part, Stream, md5
 
-PART_BYTES = 8 * 1024**2
-MAX_PARTS = 10_000
-BLOCK_BYTES = 64 * 1024
 BATCH = 100
 """URLs signed with one request."""
 
@@ -37,39 +39,59 @@ REFUSALS = 3
 TELL_SECONDS = 0.1
 STOP_SECONDS = 2.0
 
-Sign = Callable[[int, int], Mapping[int, str]]
-"""Signs the parts from a number to another, both included."""
+Sign = Callable[[int, int, Line], Mapping[int, str]]
+"""Signs the parts from a number to another, both included; the line says how long to wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadProgress:
-    """How much of a file has been sent, in bytes; falls back when a part has to be sent again."""
+    """How far an upload has come, in bytes.
+
+    `sent` includes what is `resumed`: what an earlier try had sent and the bucket still held. It falls back
+    when a part has to be sent again. `size` is None for a stream. `waiting` says what for, in a few words, if
+    nothing can be sent at the moment. `parallel` is how many parts are on their way at once.
+    """
 
     sent: int
-    size: int
+    size: int | None
+    resumed: int = 0
+    waiting: str | None = None
+    parallel: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
+class Held:
+    """A part as the bucket lists it. `size` in bytes."""
+
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    """A part that is in the bucket."""
+
     number: int
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """A thread that has ended, by its place."""
+
+    place: int
 
 
 class _Stopped(Exception):
     """The transfer has ended; nobody waits for this part."""
 
 
-def part_bytes(size: int) -> int:
-    """The size of each part but the last: 8 MiB, more only where that made too many parts."""
-    smallest = -(-size // MAX_PARTS)
-    return max(PART_BYTES, -(-smallest // 1024**2) * 1024**2)
-
-
 class SignedUrls:
     """URLs of parts, signed in batches as they are needed. Threads share it; one signs, the others wait."""
 
-    def __init__(self, sign: Sign, last: int, stop: threading.Event) -> None:
+    def __init__(self, sign: Sign, last: int, line: Line, stop: threading.Event) -> None:
         self._sign = sign
+        self._line = line
         self._stop = stop
         self._last = last
         self._urls: dict[int, str] = {}
@@ -83,91 +105,161 @@ class SignedUrls:
             # Another thread's failure may have renewed the batch already.
             if self._urls.get(number) in (None, failed):
                 first = (number - 1) // BATCH * BATCH + 1
-                self._urls.update(self._sign(first, min(first + BATCH - 1, self._last)))
+                self._urls.update(self._sign(first, min(first + BATCH - 1, self._last), self._line))
             return self._urls[number]
 
 
 class Transfer:
-    """One file's parts. Used once."""
+    """One pass over a recording's parts, but for those `held` already. Used once.
+
+    A held part counts if its size and MD5 are right; where the bucket's ETags are `opaque`, its size must do.
+    Whether they are is found out with the first part sent. `climb` says how many threads send; the first of
+    them have the lowest places, and one whose place is too high leaves when its part has been sent. In the
+    end the `line` is closed.
+    """
 
     def __init__(
         self,
         pool: PoolManager,
-        path: Path,
-        size: int,
+        recording: File | Stream,
         part_size: int,
+        held: Mapping[int, Held],
+        opaque: bool,
         sign: Sign,
-        parallel: int,
+        climb: Climb,
         backoff: Backoff,
+        line: Line,
     ) -> None:
         self._pool = pool
-        self._path = path
-        self._size = size
-        self._part_size = part_size
-        self._count = -(-size // part_size)
+        self._size = recording.size
+        last = MAX_PARTS if recording.size is None else -(-recording.size // part_size)
+        self._parts: Iterator[Part] = recording.parts(part_size)
+        self._taking = threading.Lock()
+        self._all_taken = threading.Event()
+        self._held = held
+        self.opaque = opaque
+        self._tested = False
         self._stop = threading.Event()
-        self._urls = SignedUrls(sign, self._count, self._stop)
-        self._parallel = min(parallel, self._count)
+        self._line = line
+        self._urls = SignedUrls(sign, last, self._line, self._stop)
+        self._climb = climb
         self._backoff = backoff
-        self._sent = [0] * self._count
-        self._waiting: SimpleQueue[int] = SimpleQueue()
-        self._ended: SimpleQueue[_Sent | BaseException] = SimpleQueue()
+        self._news: SimpleQueue[_There | _Left | BaseException] = SimpleQueue()
+        # Written by the threads, under the lock, or each in its own place.
+        self._counting = threading.Lock()
+        self._finished = self._resumed = self._failures = 0
+        self._part_sent = [0] * climb.ceiling
+        self._all_sent = [0] * climb.ceiling
 
-    def run(self, on_progress: Callable[[UploadProgress], None] | None) -> dict[int, str]:
-        """Send all parts; returns their ETags by number. `on_progress` is called in the caller's thread."""
-        for number in range(1, self._count + 1):
-            self._waiting.put(number)
-        # Daemons: whoever gives up does not wait for a bucket that has stopped answering.
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._parallel)]
-        for thread in threads:
-            thread.start()
+    def run(self, on_progress: Callable[[UploadProgress], None]) -> dict[int, str]:
+        """See all parts into the bucket; returns their ETags by number.
+
+        `on_progress` is called in the caller's thread.
+        """
+        threads: dict[int, threading.Thread] = {}
         try:
-            return self._collect(on_progress or (lambda _progress: None))
+            return self._collect(threads, on_progress)
         finally:
             self._stop.set()
-            for thread in threads:
-                thread.join(STOP_SECONDS / self._parallel)
+            self._line.close()
+            for thread in threads.values():
+                thread.join(STOP_SECONDS / len(threads))
 
-    def _collect(self, on_progress: Callable[[UploadProgress], None]) -> dict[int, str]:
+    def _collect(
+        self, threads: dict[int, threading.Thread], on_progress: Callable[[UploadProgress], None]
+    ) -> dict[int, str]:
         etags: dict[int, str] = {}
-        while len(etags) < self._count:
+        while True:
+            for place in range(self._climb.limit):
+                if place not in threads and not self._all_taken.is_set():
+                    # Daemons: whoever gives up does not wait for a bucket that has stopped answering.
+                    threads[place] = threading.Thread(target=self._work, args=(place,), daemon=True)
+                    threads[place].start()
+            if not threads:
+                return dict(sorted(etags.items()))
             try:
-                ended = self._ended.get(timeout=TELL_SECONDS)
+                news = self._news.get(timeout=TELL_SECONDS)
             except Empty:
                 pass
             else:
-                if isinstance(ended, BaseException):
-                    raise ended
-                etags[ended.number] = ended.etag
-            on_progress(UploadProgress(sum(self._sent), self._size))
-        return dict(sorted(etags.items()))
+                match news:
+                    case BaseException():
+                        raise news
+                    case _There(number, etag):
+                        etags[number] = etag
+                    case _Left(place):
+                        del threads[place]
+            self._climb.feed(time.monotonic(), sum(self._all_sent), self._failures)
+            on_progress(self._progress(len(threads)))
 
-    def _work(self) -> None:
+    def _progress(self, parallel: int) -> UploadProgress:
+        with self._counting:
+            sent = self._finished + sum(self._part_sent)
+            return UploadProgress(sent, self._size, self._resumed, self._line.waiting, parallel)
+
+    def _work(self, place: int) -> None:
         try:
-            while not self._stop.is_set():
-                number = self._waiting.get_nowait()
-                self._ended.put(_Sent(number, self._send(number)))
-        except (Empty, _Stopped):
+            while place < self._climb.limit and (part := self._take()) is not None:
+                etag = self._in_place(part)
+                resumed = etag is not None
+                if etag is None:
+                    etag = self._send(place, part)
+                    self._test(part, etag)
+                with self._counting:
+                    self._part_sent[place] = 0
+                    self._finished += part.length
+                    self._resumed += part.length if resumed else 0
+                self._news.put(_There(part.number, etag))
+        except _Stopped:
             pass
         except BaseException as error:  # noqa: BLE001 -- raised again in the caller's thread
-            self._ended.put(error)
+            self._news.put(error)
+        finally:
+            self._news.put(_Left(place))
 
-    def _send(self, number: int) -> str:
+    def _take(self) -> Part | None:
+        """The next part, or None after the last."""
+        with self._taking:
+            if self._stop.is_set():
+                raise _Stopped
+            part = next(self._parts, None)
+            if part is None:
+                self._all_taken.set()
+            return part
+
+    def _in_place(self, part: Part) -> str | None:
+        """The ETag of a held part that is the one that would be sent."""
+        held = self._held.get(part.number)
+        if held is None or held.size != part.length:
+            return None
+        return held.etag if self.opaque or _bare(held.etag) == md5(part) else None
+
+    def _test(self, part: Part, etag: str) -> None:
+        if not self._tested:
+            self._tested = True
+            self.opaque = _bare(etag) != md5(part)
+
+    def _send(self, place: int, part: Part) -> str:
         """One part, as often as it takes; its ETag."""
         pauses = self._backoff.pauses()
         refusals = 0
         url: str | None = None
         while True:
-            url = self._urls.get(number, failed=url)
+            url = self._urls.get(part.number, failed=url)
             error: BucketRefused | Unreachable
             try:
-                response = self._put(number, url)
+                response = self._put(place, part, url)
             except HTTPError as lost:
                 error = Unreachable(_origin(url), reason(lost))
+                if is_offline(lost):
+                    self._failed()
+                    self._line.lost(error)
+                    continue
             else:
+                self._line.found(_origin(url))
                 if response.status == HTTPStatus.OK:
-                    return _etag(response, number)
-                error = refusal(response, f"part {number}")
+                    return _etag(response, part.number)
+                error = refusal(response, f"part {part.number}")
                 if response.status == HTTPStatus.FORBIDDEN:
                     refusals += 1
                     if refusals == REFUSALS:
@@ -175,42 +267,37 @@ class Transfer:
                     continue
                 if response.status < 500 and response.status != HTTPStatus.TOO_MANY_REQUESTS:
                     raise error
+            self._failed()
             pause = next(pauses, None)
             if pause is None:
                 raise error
             if self._stop.wait(pause):
                 raise _Stopped
 
-    def _put(self, number: int, url: str) -> BaseHTTPResponse:
-        offset = (number - 1) * self._part_size
-        length = min(self._part_size, self._size - offset)
-        self._sent[number - 1] = 0
+    def _failed(self) -> None:
+        with self._counting:
+            self._failures += 1
+
+    def _put(self, place: int, part: Part, url: str) -> BaseHTTPResponse:
+        self._part_sent[place] = 0
         return self._pool.request(
             "PUT",
             url,
-            body=self._blocks(number, offset, length),
-            headers={"Content-Length": str(length)},  # signed, so exact
+            # urllib3 passes on whatever a socket takes.
+            body=cast("Iterator[bytes]", self._blocks(place, part)),
+            headers={"Content-Length": str(part.length)},  # signed, so exact
             retries=False,
             redirect=False,
             timeout=Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
         )
 
-    def _blocks(self, number: int, offset: int, length: int) -> Iterator[bytes]:
-        # An OSError of the file must not be taken for one of the connection, which is tried again.
-        try:
-            with self._path.open("rb") as file:
-                file.seek(offset)
-                while length:
-                    if self._stop.is_set():
-                        raise _Stopped
-                    block = file.read(min(BLOCK_BYTES, length))
-                    if not block:
-                        raise UploadFailed("file_changed", f"{self._path} became shorter while it was sent.")
-                    yield block
-                    length -= len(block)
-                    self._sent[number - 1] += len(block)
-        except OSError as error:
-            raise UploadFailed("file_unreadable", f"{self._path}: {error.strerror}.") from error
+    def _blocks(self, place: int, part: Part) -> Iterator[memoryview]:
+        for block in part.blocks():
+            if self._stop.is_set():
+                raise _Stopped
+            yield block
+            self._part_sent[place] += len(block)
+            self._all_sent[place] += len(block)
 
 
 def refusal(response: BaseHTTPResponse, what: str) -> BucketRefused:
@@ -219,6 +306,10 @@ def refusal(response: BaseHTTPResponse, what: str) -> BucketRefused:
     return BucketRefused(
         response.status, code[1].decode(errors="replace") if code else str(response.reason or ""), what
     )
+
+
+def _bare(etag: str) -> str:
+    return etag.strip('"').lower()
 
 
 def _etag(response: BaseHTTPResponse, number: int) -> str:

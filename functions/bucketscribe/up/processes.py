@@ -101,7 +101,11 @@ def worker(environment: Mapping[str, str], ports: Ports) -> Child:
     return Child(
         name="worker",
         command=(sys.executable, "-m", "bucketscribe.cli.main", "worker"),
-        environment={**environment, "BUCKETSCRIBE_WORKER_PORT": str(ports.worker)},
+        environment={
+            **environment,
+            "BUCKETSCRIBE_WORKER_PORT": str(ports.worker),
+            "BUCKETSCRIBE_STOP_SECONDS": "0",
+        },
         grace=2.2,
     )
 

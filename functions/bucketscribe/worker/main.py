@@ -4,14 +4,17 @@ The loop's own thread receives, renews the lease and listens to signals; the wor
 that a lease is renewed and a cancel is seen while the engine computes. What may die: anything. The record and
 the files say what is done; the message was only a hint, and is deleted as soon as the claim is written.
 
-On SIGTERM or SIGINT the run is given back at once and the process ends.
+On SIGTERM or SIGINT the window under way is saved if that takes no longer than `stop_seconds`; then, and at
+once on a second signal, the run is given back and the process ends.
 """
 
+import math
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -26,12 +29,12 @@ from ..queue import Job
 from ..records import Failure
 from ..service import Service
 from ..settings import Settings
-from ..transcript import Transcript
 from ..transcriptions import Claim, LeaseLost
 from . import models
 from .engines.base import Engine, ModelUnavailable
 from .health import serve_health
-from .run import PlanDiffers, Run, RunFailed, Status, Stopped
+from .run import Finished, PlanDiffers, Run, RunFailed
+from .status import Status, Stopped
 
 log = structlog.get_logger()
 
@@ -50,14 +53,15 @@ class Worker:
         self.service = service
         self.engine = engine
         self.name = f"{socket.gethostname()}-{os.getpid()}"
-        self.stopping = False
+        self.stopping = 0
+        """How often it was told to stop."""
         self._receiving = False
         # SimpleQueue.put may be called from a signal handler, where Event.set could deadlock.
         self._wake: SimpleQueue[str] = SimpleQueue()
 
     def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
-        """Stop as soon as possible. Fit to be a signal handler."""
-        self.stopping = True
+        """Stop as soon as possible; told twice, at once. Fit to be a signal handler."""
+        self.stopping += 1
         self._wake.put("stop")
         if self._receiving:
             raise Stopping
@@ -127,29 +131,41 @@ class Worker:
     # Working
 
     def _work(self, claim: Claim) -> None:
-        status = Status()
-        run = Run(self.service.bucket, self.engine, claim.record, self.service.settings.model, status)
-        outcome: SimpleQueue[Transcript | BaseException] = SimpleQueue()
+        status = Status(saved=lambda: self._wake.put("saved"))
+        run = Run(self.service.settings, self.service.bucket, self.engine, claim.record, status)
+        outcome: SimpleQueue[Finished | BaseException] = SimpleQueue()
 
         def work() -> None:
             try:
-                outcome.put(run.transcript())
+                outcome.put(run.finish())
             except BaseException as error:  # noqa: BLE001 -- told to the loop, which decides
                 outcome.put(error)
             self._wake.put("done")
 
         threading.Thread(target=work, name=claim.record.id, daemon=True).start()
         held = True
+        ends = math.inf
         while outcome.empty():
-            self._pause(self.service.settings.heartbeat_seconds)
-            if self.stopping and outcome.empty():
+            self._pause(min(self.service.settings.heartbeat_seconds, max(ends - time.monotonic(), 0)))
+            if not outcome.empty():
+                break
+            if self.stopping and ends == math.inf:
+                status.stop_after_window.set()
+                ends = time.monotonic() + self._grace(status)
+            if self.stopping > 1 or time.monotonic() >= ends:
                 if held:
                     self._give_back(claim)
                 return
-            if held and outcome.empty():
+            if held:
                 held = self._renew(claim, status)
         if held:
             self._end(claim, status, outcome.get())
+
+    def _grace(self, status: Status) -> float:
+        """How long the window under way may still take, in seconds: not at all if it will not be saved."""
+        most = self.service.settings.stop_seconds
+        left = status.window_left
+        return most if left is not None and left <= most else 0
 
     def _pause(self, seconds: float) -> None:
         with suppress(Empty):
@@ -172,18 +188,14 @@ class Worker:
         except (LeaseLost, Problem, *StorageError) as error:
             log.warning("run not given back", id=claim.record.id, reason=str(error))
 
-    def _end(self, claim: Claim, status: Status, outcome: Transcript | BaseException) -> None:
+    def _end(self, claim: Claim, status: Status, outcome: Finished | BaseException) -> None:
         transcriptions = self.service.transcriptions
         try:
             match outcome:
-                case Transcript():
-                    transcriptions.complete(
-                        claim,
-                        language=outcome.language,
-                        duration=outcome.duration,
-                        timings=outcome.timings,
-                        warnings=outcome.warnings,
-                    )
+                case Finished(facts=facts, failure=Failure() as failure):
+                    transcriptions.fail(claim, failure, facts)
+                case Finished(facts=facts):
+                    transcriptions.complete(claim, facts)
                 case RunFailed():
                     transcriptions.fail(claim, outcome.failure)
                 case PlanDiffers():

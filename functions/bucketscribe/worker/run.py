@@ -1,31 +1,37 @@
-"""One run, from the recording in the bucket to the transcript beside it: decode → engine → save.
+"""One run, from the recording in the bucket to the transcript beside it: plan → windows → transcript.
 
 Every file of a run is created once (`If-None-Match: *`), and what stands there is taken as it is: so a run
 can be repeated after a death at any step, and a stale worker cannot spoil what another has finished. Order:
-`plan.json`, `windows/0.json`, `transcript.json`, then the other formats, made from the one that stands.
+`peaks.json`, `plan.json`, then `windows/{n}.json` one after the other, `transcript.json`, and the other
+formats, made from the one that stands. A worker that dies loses the window it was at, and nothing else.
 """
 
-import json
-import threading
-import time
-from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from time import monotonic
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..bucket import Bucket, Conflict
 from ..errors import FAILURES
-from ..records import Failure, Progress, Record, Warning
-from ..transcript import FORMATS, Segment, Transcript, render
-from .decode import Audio, NoAudio, Undecodable, decode
-from .engines.base import Engine, EngineFailed, ModelUnavailable, Request
+from ..records import Failure, Record, Warning
+from ..settings import Settings
+from ..transcript import FORMATS, Segment, Transcript, Word, render
+from ..transcriptions import Facts
+from .ahead import windows
+from .cues import cues
+from .decode import Decoder, NoAudio, Track, Undecodable
+from .engines.base import SAMPLE_RATE, Engine, EngineFailed, ModelUnavailable, Request, Samples
+from .guards import Loop, without_loops
+from .plan import Language, Plan, Stretch, Survey, survey
 from .recording import RecordingFile
+from .status import Status, Stopped
 
-
-class Stopped(Exception):
-    """The work was told to stop: canceled, or the lease is lost."""
+LOOPS_TOLD = 20
+"""Warnings about repeated phrases in a transcript at most: one that has more is bad as a whole."""
 
 
 class PlanDiffers(Exception):
@@ -33,174 +39,249 @@ class PlanDiffers(Exception):
 
 
 class RunFailed(Exception):
-    """The run ends without a transcript; `failure` says why."""
+    """The run ends without any transcript; `failure` says why."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a run came to. With a `failure`, the transcript ends where the recording could not be decoded."""
+
+    transcript: Transcript
+    failure: Failure | None
+
+    @property
+    def facts(self) -> Facts:
+        """What the record tells of it."""
+        made = self.transcript
+        return Facts(made.language, made.duration, made.timings, made.warnings)
+
+
 class Window(BaseModel):
-    """A stretch of the recording, and what was heard in it. `start` and `end` in seconds."""
+    """What was heard in a window. `start` and `end`, and all times, in seconds of the recording."""
 
     model_config = ConfigDict(extra="allow")
 
     start: float
     end: float
-    language: str | None
-    language_probability: float | None
     segments: tuple[Segment, ...]
     timings: dict[str, float] = {}
     warnings: tuple[Warning, ...] = ()
 
 
-@dataclass(slots=True)
-class Status:
-    """What the worker's loop and the work tell each other: progress out, `stop` in."""
-
-    progress: Progress = field(default_factory=lambda: Progress(stage="starting", percent=0))
-    windows: int = 0
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def reporter(self, stage: str) -> Callable[[float], None]:
-        """A callback for the share of a stage that is done. It raises Stopped once `stop` is set."""
-
-        def report(share: float) -> None:
-            if self.stop.is_set():
-                raise Stopped
-            self.progress = Progress(stage=stage, percent=min(100, max(0, int(share * 100))))
-
-        report(0)
-        return report
-
-
 class Run:
     """One attempt at a run."""
 
-    def __init__(self, bucket: Bucket, engine: Engine, record: Record, model: str, status: Status) -> None:
+    def __init__(
+        self, settings: Settings, bucket: Bucket, engine: Engine, record: Record, status: Status
+    ) -> None:
         self.bucket = bucket
         self.engine = engine
         self.record = record
         self.status = status
-        self.model = record.options.model or model
-        self.timings: dict[str, float] = {}
-        self.warnings: list[Warning] = []
+        self.model = record.options.model or settings.model
+        self.window_seconds = settings.window_seconds
 
-    def transcript(self) -> Transcript:
-        """The transcript, which stands in the bucket in every format when this returns.
+    def finish(self) -> Finished:
+        """Carry the run out; the transcript stands in the bucket in every format when this returns.
 
         Raises RunFailed, PlanDiffers, Stopped, and botocore's errors where the bucket fails.
         """
-        standing = self._standing("transcript.json")
-        if standing is None:
-            self._make_transcript()
-            standing = self._standing("transcript.json")
-            if standing is None:
-                raise Stopped("the transcript was deleted")
-        transcript = Transcript.model_validate_json(standing)
-        report = self.status.reporter("saving")
-        for done, (format, content_type) in enumerate(FORMATS.items()):
-            report(done / len(FORMATS))
-            self._create(f"transcript.{format}", render(transcript, format), content_type)
-        return transcript
+        plan = self._standing_plan()
+        standing = None if plan is None else self._standing("transcript.json")
+        first: list[Samples] = []
+        if plan is None:
+            plan = self._make_plan(first)
+        if standing is not None:
+            transcript = Transcript.model_validate_json(standing)
+        else:
+            self._save_missing_windows(plan, first)
+            transcript = self._assemble(plan)
+        self._save_formats(transcript)
+        return Finished(transcript, plan.failure)
 
-    def _make_transcript(self) -> None:
-        self._check_plan()
-        saved = self._standing("windows/0.json")
-        window = Window.model_validate_json(saved) if saved is not None else self._hear()
-        transcript = Transcript(
+    # The plan
+
+    def _standing_plan(self) -> Plan | None:
+        standing = self._standing("plan.json")
+        if standing is None:
+            return None
+        try:
+            plan = Plan.model_validate_json(standing)
+        except ValidationError:
+            raise PlanDiffers from None  # another version of us made it
+        if (plan.engine, plan.model) != (self.engine.name, self.model):
+            raise PlanDiffers
+        return plan
+
+    def _make_plan(self, first: list[Samples]) -> Plan:
+        """Look through the recording; the plan that stands then. If it is ours, `first` gets a window."""
+        timings: dict[str, float] = {}
+        with _hearing():
+            self.status.reporter("loading")
+            with _timed(timings, "load"):
+                self.engine.load(self.model)
+            with _decoding(), _timed(timings, "decode"), self._recording() as decoder:
+                listen = lambda samples: self._listen(samples, timings)  # noqa: E731
+                found = survey(decoder, self.window_seconds, listen, self.status.reporter("decoding"))
+                warnings = self._warnings(decoder.track, decoder.skipped, found)
+        timings["decode"] = round(timings["decode"] - timings.get("language", 0), 3)
+        language, probability = found.language or (None, None)
+        plan = Plan(
             id=self.record.id,
-            text=" ".join(segment.text.strip() for segment in window.segments),
-            language=window.language,
-            language_probability=window.language_probability,
-            duration=window.end,
-            segments=window.segments,
+            run=self.record.run,
+            etag=self.record.etag,
             engine=self.engine.name,
             model=self.model,
             options=self.record.options.model_dump(mode="json", exclude_none=True),
-            timings=window.timings,
-            warnings=window.warnings,
+            duration=round(found.samples / SAMPLE_RATE, 3),
+            language=language,
+            language_probability=probability,
+            windows=found.stretches if language is not None else (),
+            warnings=warnings,
+            failure=None if found.failure is None else _undecodable(found.failure),
+            timings=timings,
         )
-        self._create("transcript.json", render(transcript, "json"))
+        self._create("peaks.json", found.peaks)
+        if self._create("plan.json", plan.model_dump_json(by_alias=True).encode()):
+            first.append(found.first)
+            return plan
+        # Somebody else was faster, and may be of another version: theirs is the one that counts.
+        standing = self._standing_plan()
+        if standing is None:
+            raise Stopped("the plan was deleted")
+        return standing
 
-    def _hear(self) -> Window:
-        options = self.record.options
-        audio = self._decode()
-        self._plan(audio.duration)
-        if audio.skipped:
-            text = f"{audio.skipped} damaged pieces of the recording were left out."
-            self.warnings.append(Warning(code="damaged", message=text))
-        if options.diarize:
+    def _listen(self, samples: Samples, timings: dict[str, float]) -> Language | None:
+        if self.record.options.language is not None:
+            return self.record.options.language, None
+        with _timed(timings, "language"):
+            return self.engine.language(samples, self.model)
+
+    def _warnings(self, track: Track, skipped: int, found: Survey) -> tuple[Warning, ...]:
+        warnings = []
+        if track.of > 1:
+            language = f" ({track.language})" if track.language else ""
+            text = (
+                f"The recording has {track.of} sound tracks; number {track.number}{language} was transcribed."
+            )
+            warnings.append(Warning(code="several_tracks", message=text))
+        if skipped:
+            text = f"{skipped} damaged pieces of the recording were left out."
+            warnings.append(Warning(code="damaged", message=text))
+        if found.failure is not None:
+            warnings.append(Warning(code=found.failure.code, message=_undecodable(found.failure).message))
+        if self.record.options.diarize:
             text = f"The engine {self.engine.name} cannot tell speakers apart; the transcript has none."
-            self.warnings.append(Warning(code="no_speakers", message=text))
+            warnings.append(Warning(code="no_speakers", message=text))
+        return tuple(warnings)
+
+    # Windows
+
+    def _save_missing_windows(self, plan: Plan, first: list[Samples]) -> None:
+        """Transcribe what is not saved yet. `first` holds the first window where it was just decoded."""
+        prefix = f"{self.record.results_prefix}windows/"
+        saved = set() if first else {entry.key for entry in self.bucket.listing(prefix)}
+        missing = [number for number in range(len(plan.windows)) if f"{prefix}{number}.json" not in saved]
+        if not missing:
+            return
+        stretches = [plan.windows[number] for number in missing]
+        self.status.transcribing(
+            sum(stretch.seconds for stretch in plan.windows), sum(stretch.seconds for stretch in stretches)
+        )
+        known = first.pop() if first else None
+        with _hearing(), _decoding():
+            self.engine.load(self.model)
+            with closing(windows(self._recording, stretches, self.status.check, known)) as decoded:
+                del known
+                for number, stretch in zip(missing, stretches, strict=True):
+                    self._save_window(plan, number, stretch, next(decoded))
+
+    def _save_window(self, plan: Plan, number: int, stretch: Stretch, samples: Samples) -> None:
+        options = self.record.options
         request = Request(
             model=self.model,
-            language=options.language,
+            language=plan.language,
             task=options.task,
             initial_prompt=options.initial_prompt,
             hotwords=options.hotwords,
-            word_timestamps=options.word_timestamps,
         )
-        try:
-            with self._timed("load"):
-                self.status.reporter("loading")
-                self.engine.load(self.model)
-            with self._timed("transcribe"):
-                result = self.engine.transcribe(audio.samples, request, self.status.reporter("transcribing"))
-        except (ModelUnavailable, EngineFailed) as error:
-            raise RunFailed(Failure(code=error.code, message=str(error), stage="transcribing")) from error
+        timings: dict[str, float] = {}
+        with _timed(timings, "transcribe"):
+            heard = self.engine.transcribe(samples, request, self.status.window_reporter(stretch.seconds))
+        words, loops = without_loops(heard.words, heard.speech)
         window = Window(
-            start=0,
-            end=round(audio.duration, 3),
-            language=result.language,
-            language_probability=result.language_probability,
-            segments=result.segments,
-            timings=self.timings,
-            warnings=tuple(self.warnings),
+            start=stretch.offset,
+            end=stretch.offset + stretch.seconds,
+            segments=_segments(words, stretch, with_words=options.word_timestamps),
+            timings=timings,
+            warnings=tuple(_loop_warning(loop, stretch.offset) for loop in loops),
         )
-        self._create("windows/0.json", window.model_dump_json().encode())
-        self.status.windows += 1
-        return window
+        self._create(f"windows/{number}.json", window.model_dump_json().encode())
+        self.status.window_saved()
 
-    def _decode(self) -> Audio:
+    # The transcript
+
+    def _assemble(self, plan: Plan) -> Transcript:
+        """The transcript of the windows that stand; saved, or the one that stands already."""
+        segments: list[Segment] = []
+        timings = Counter(plan.timings)
+        warnings: list[Warning] = []
+        for number in range(len(plan.windows)):
+            saved = self._standing(f"windows/{number}.json")
+            if saved is None:
+                raise Stopped("a window was deleted")
+            window = Window.model_validate_json(saved)
+            first = len(segments)
+            segments += (replace(segment, id=first + segment.id) for segment in window.segments)
+            timings.update(window.timings)
+            warnings += window.warnings
+        left_out = len(warnings) - LOOPS_TOLD
+        if left_out > 0:
+            text = f"{left_out} more passages were made of repeated phrases and cut."
+            warnings[LOOPS_TOLD:] = [Warning(code="repetition", message=text)]
+        transcript = Transcript(
+            id=self.record.id,
+            text=" ".join(segment.text for segment in segments),
+            language=plan.language,
+            language_probability=plan.language_probability,
+            duration=plan.duration,
+            segments=tuple(segments),
+            engine=plan.engine,
+            model=plan.model,
+            options=plan.options,
+            timings={stage: round(seconds, 3) for stage, seconds in timings.items()},
+            warnings=(*plan.warnings, *warnings),
+        )
+        if self._create("transcript.json", render(transcript, "json")):
+            return transcript
+        standing = self._standing("transcript.json")
+        if standing is None:
+            raise Stopped("the transcript was deleted")
+        return Transcript.model_validate_json(standing)
+
+    def _save_formats(self, transcript: Transcript) -> None:
+        report = self.status.reporter("saving")
+        formats = [format for format in FORMATS if format != "json"]
+
+        def save(format: str) -> None:
+            self._create(f"transcript.{format}", render(transcript, format), FORMATS[format])
+
+        with ThreadPoolExecutor(len(formats)) as threads:
+            for done, _ in enumerate(threads.map(save, formats), start=1):
+                report(done / len(formats))
+
+    # The bucket
+
+    @contextmanager
+    def _recording(self) -> Iterator[Decoder]:
         key, etag, size = self.record.key, self.record.etag or "", self.record.size or 0
-        report = self.status.reporter("decoding")
-        try:
-            fetch = lambda start, end: self.bucket.read(key, start, end, etag)  # noqa: E731
-            with self._timed("decode"), RecordingFile(fetch, size) as file:
-                return decode(file, report)
-        except Conflict:
-            raise _failed("recording_changed", "decoding") from None
-        except KeyError:
-            raise _failed("recording_lost", "decoding") from None
-        except NoAudio as error:
-            raise RunFailed(Failure(code=error.code, message=str(error), stage="decoding")) from error
-        except Undecodable as error:
-            failure = Failure(
-                code=error.code, message=str(error), stage="decoding", at_seconds=error.at_seconds
-            )
-            raise RunFailed(failure) from error
-
-    def _check_plan(self) -> None:
-        """See that what was planned, if anything was, is what this worker would do."""
-        plan = json.loads(self._standing("plan.json") or b"null")
-        if plan is not None and (plan["engine"], plan["model"]) != (self.engine.name, self.model):
-            raise PlanDiffers
-
-    def _plan(self, duration: float) -> None:
-        """Write down what this run is; if somebody else was faster, see that it is the same."""
-        plan: dict[str, Any] = {
-            "schema": 1,
-            "id": self.record.id,
-            "run": self.record.run,
-            "etag": self.record.etag,
-            "engine": self.engine.name,
-            "model": self.model,
-            "options": self.record.options.model_dump(mode="json", exclude_none=True),
-            "windows": [{"start": 0, "end": round(duration, 3)}],
-        }
-        if not self._create("plan.json", json.dumps(plan).encode()):
-            self._check_plan()
+        fetch = lambda start, end: self.bucket.read(key, start, end, etag)  # noqa: E731
+        with RecordingFile(fetch, size) as file, Decoder(file) as decoder:
+            yield decoder
 
     def _standing(self, name: str) -> bytes | None:
         document = self.bucket.get(self.record.results_prefix + name)
@@ -214,12 +295,68 @@ class Run:
             return False
         return True
 
-    @contextmanager
-    def _timed(self, stage: str) -> Any:
-        begun = time.monotonic()
-        yield
-        self.timings[stage] = round(time.monotonic() - begun, 3)
+
+def _segments(words: Sequence[Word], stretch: Stretch, *, with_words: bool) -> tuple[Segment, ...]:
+    """Captions of a window's words, in the recording's time."""
+    segments: list[Segment] = []
+    for cue in cues(words):
+        moved = tuple(
+            replace(word, start=word.start + stretch.offset, end=word.end + stretch.offset) for word in cue
+        )
+        segments.append(
+            Segment(
+                id=len(segments),
+                start=moved[0].start,
+                end=moved[-1].end,
+                text="".join(word.word for word in moved).strip(),
+                words=moved if with_words else (),
+            )
+        )
+    return tuple(segments)
+
+
+def _loop_warning(loop: Loop, offset: float) -> Warning:
+    text = (
+        f"At {loop.at_seconds + offset:.1f} s {loop.phrase!r} was heard {loop.times_heard} times in a row; "
+        f"{loop.times_kept} fit into the time somebody speaks there, and the others were cut."
+    )
+    return Warning(code="repetition", message=text)
+
+
+def _undecodable(error: Undecodable) -> Failure:
+    return Failure(code=error.code, message=str(error), stage="decoding", at_seconds=error.at_seconds)
 
 
 def _failed(code: str, stage: str) -> RunFailed:
     return RunFailed(Failure(code=code, message=FAILURES[code], stage=stage))
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """What can go wrong with a recording, as the end of the run."""
+    try:
+        yield
+    except Conflict:
+        raise _failed("recording_changed", "decoding") from None
+    except KeyError:
+        raise _failed("recording_lost", "decoding") from None
+    except NoAudio as error:
+        raise RunFailed(Failure(code=error.code, message=str(error), stage="decoding")) from error
+    except Undecodable as error:
+        raise RunFailed(_undecodable(error)) from error
+
+
+@contextmanager
+def _hearing() -> Iterator[None]:
+    """What can go wrong with an engine, as the end of the run."""
+    try:
+        yield
+    except (ModelUnavailable, EngineFailed) as error:
+        raise RunFailed(Failure(code=error.code, message=str(error), stage="transcribing")) from error
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    begun = monotonic()
+    yield
+    timings[stage] = round(timings.get(stage, 0) + monotonic() - begun, 3)

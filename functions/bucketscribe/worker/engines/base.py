@@ -1,6 +1,6 @@
 """The seam between the worker and what turns audio into words.
 
-An engine is anything with `Engine`'s two methods. It is used by one thread at a time, and keeps nothing of
+An engine is anything with `Engine`'s three methods. It is used by one thread at a time, and keeps nothing of
 one recording for the next but its model. It fails with `ModelUnavailable` or `EngineFailed`, whose `code` is
 one of `errors.FAILURES`; whatever `report` raises passes through unchanged, and is how a run is canceled.
 """
@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bucketscribe.transcript import Segment
+from bucketscribe.transcript import Word
 
 SAMPLE_RATE = 16_000
 """Samples a second of all audio that engines are given."""
@@ -26,23 +26,24 @@ type Report = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to do with a recording. A `language` of None is found out."""
+    """What to do with a recording. Without a `language` it cannot be transcribed, only looked at."""
 
     model: str
     language: str | None = None
     task: Literal["transcribe", "translate"] = "transcribe"
     initial_prompt: str | None = None
     hotwords: str | None = None
-    word_timestamps: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What was heard. Where nobody speaks there are no segments, and no language unless one was asked for."""
+class Heard:
+    """What was heard: words, and the stretches in which somebody speaks, as (start, end).
 
-    language: str | None
-    language_probability: float | None
-    segments: tuple[Segment, ...]
+    Both in order and in seconds from the start of the audio. No word begins before the one before has ended.
+    """
+
+    words: tuple[Word, ...]
+    speech: tuple[tuple[float, float], ...]
 
 
 class ModelUnavailable(Exception):
@@ -65,5 +66,15 @@ class Engine(Protocol):
     def load(self, model: str) -> None:
         """Have a model ready ahead of time. Raises `ModelUnavailable`."""
 
-    def transcribe(self, audio: Samples, request: Request, report: Report) -> Result:
-        """Turn audio into words. Raises `ModelUnavailable`, `EngineFailed`, and what `report` raises."""
+    def language(self, audio: Samples, model: str) -> tuple[str, float] | None:
+        """The language spoken first, as Whisper's code, and its probability; None where nobody speaks.
+
+        Raises `ModelUnavailable` and `EngineFailed`.
+        """
+
+    def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
+        """Turn audio into words; without speech there are none.
+
+        Raises `ModelUnavailable`, `EngineFailed`, what `report` raises, and `ValueError` for a request
+        without a language.
+        """

@@ -1,57 +1,70 @@
 """The light engine: faster-whisper, without torch, on a CPU (int8) or a GPU (float16).
 
-The recording is taken in windows of five minutes, so that memory has a bound and progress and cancel do not
-wait for a look over the whole of it. In each, silero VAD finds the speech, which is put together to clips of
-up to 30 s; batches of clips are transcribed at once. A window that ends amid speech hands that stretch to the
-next. Where the VAD hears nobody, nothing is made up: neither words nor a language.
+Silero VAD finds the speech, in pieces of a minute, because it takes 0.4 MB for each second it is given. What
+it finds is put together to clips of up to 30 s, without the longer pauses, in which Whisper's aligner loses
+its way: a word behind one gets it as part of its time. Shorter ones stay, for the VAD misses a word now and
+then, and a pause is how Whisper knows a sentence's end. Batches of clips are transcribed at once. So every
+word lies where somebody speaks, and where nobody does nothing is made up: neither words nor a language.
 
 The same audio gives the same words: no sampling, no text carried from clip to clip. Clips are read without
-Whisper's own time tokens, because the batched pipeline drops what stands behind the last of them; cues are
-cut from the words' times instead, at ends of sentences, pauses and 84 characters (two lines of a subtitle).
+Whisper's own time tokens, because the batched pipeline drops what stands behind the last of them. It also
+leaves out Whisper's rule for silence (openai/whisper, `whisper/transcribe.py`: `no_speech_prob` > 0.6 and
+`avg_logprob` < −1), which is applied here.
 
-`report` is called after every window's VAD and every batch; a batch cannot be interrupted. With `base` in
+`report` is called after every piece of VAD and every batch; a batch cannot be interrupted. With `base` in
 int8 on two cores, a batch of 2 clips takes 3 s (0.6 GB in all), one of 4 takes 5 s (0.8 GB), one of 8 10 s
 (1.1 GB), and the whole is no faster for it; `tiny.en` takes half of that.
-Fails as `base` says; a failed CUDA call leaves the model unloaded.
+Fails as `base` says; a failed call of the model leaves it unloaded.
 """
 
 import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from itertools import groupby, pairwise
+from typing import Any, Literal
 
 import ctranslate2  # type: ignore[import-untyped]
+import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignore[import-untyped]
-from faster_whisper.transcribe import Word as HeardWord  # type: ignore[import-untyped]
 from faster_whisper.vad import VadOptions, get_speech_timestamps  # type: ignore[import-untyped]
 
-from bucketscribe.transcript import Segment, Word
+from bucketscribe.transcript import Word
 from bucketscribe.worker.engines.base import (
     SAMPLE_RATE,
     EngineFailed,
+    Heard,
     ModelUnavailable,
     Report,
     Request,
-    Result,
     Samples,
 )
 
-WINDOW_SECONDS = 300
 CLIP_SECONDS = 30
-_CUE_CHARACTERS = 84
-_PAUSE_SECONDS = 1.0
-_CLAUSE_ENDS = (",", ";", ":", "，", "、")
-_SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")
-_VAD_SHARE = 0.05  # of a window's time, roughly
+VAD_SECONDS = 60
+_VAD_OVERLAP_SECONDS = 2
+_PAUSE_SECONDS = 1.5
+_VAD_SHARE = 0.05  # of the whole time, roughly
+_HINT_TOKENS = 223
+_NO_SPEECH_PROBABILITY = 0.6
+_LOG_PROBABILITY = -1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Clip:
-    """A stretch of samples to be transcribed in one piece."""
+class _Stretch:
+    """Samples in which somebody speaks."""
 
     start: int
     end: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.start) / SAMPLE_RATE
+
+
+type _Clip = list[_Stretch]
+"""What is transcribed in one piece: stretches of up to `CLIP_SECONDS` together."""
 
 
 class FasterWhisper:
@@ -93,140 +106,159 @@ class FasterWhisper:
             raise ModelUnavailable(f"Model {model!r} cannot be loaded: {error}") from error
         self._loaded[model] = BatchedInferencePipeline(loaded)
 
-    def transcribe(self, audio: Samples, request: Request, report: Report) -> Result:
-        """Turn audio into words; a language that was not asked for is heard in the first clip of speech."""
+    def language(self, audio: Samples, model: str) -> tuple[str, float] | None:
+        """The language of the first 30 s of speech, wherever in the audio they are."""
+        self.load(model)
+        whisper: WhisperModel = self._loaded[model].model
+        wanted = CLIP_SECONDS * SAMPLE_RATE
+        speech: list[Samples] = []
+        for found, _ in _speech(audio):
+            speech += [audio[stretch.start : stretch.end] for stretch in found]
+            if speech and not whisper.model.is_multilingual:
+                return "en", 1.0
+            if sum(map(len, speech)) >= wanted:
+                break
+        if not speech:
+            return None
+        with self._guarded():
+            language, probability, _ = whisper.detect_language(np.concatenate(speech)[:wanted])
+        return language, float(probability)
+
+    def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
+        """Turn audio into words."""
+        if request.language is None:
+            raise ValueError("a language is needed")
         self.load(request.model)
         pipeline = self._loaded[request.model]
-        language, probability = request.language, None
-        segments: list[Segment] = []
         report(0.0)
-        for window, clips, begun, ended in self._windows(audio, report):
-            for at in range(0, len(clips), self._batch_size):
-                batch = clips[at : at + self._batch_size]
-                try:
-                    heard, language, probability_now = _hear(pipeline, window, batch, request, language)
-                except Exception as error:
-                    self._loaded.clear()  # what failed may have left the model unusable
-                    raise EngineFailed(f"{type(error).__name__}: {error}") from error
-                probability = probability_now if probability is None else probability
-                _append(
-                    segments, heard, begun / SAMPLE_RATE, len(audio) / SAMPLE_RATE, request.word_timestamps
-                )
-                done = begun + batch[-1].end
-                report(min(done, ended) / len(audio))
+        speech: list[_Stretch] = []
+        for found, seen in _speech(audio):
+            speech += found
+            report(_VAD_SHARE * seen / len(audio))
+        words: list[Word] = []
+        clips = _clips(speech)
+        for at in range(0, len(clips), self._batch_size):
+            batch = clips[at : at + self._batch_size]
+            with self._guarded():
+                words += _hear(pipeline, audio, batch, request)
+            report(_VAD_SHARE + (1 - _VAD_SHARE) * batch[-1][-1].end / len(audio))
         report(1.0)
-        return Result(language, probability, tuple(segments))
+        spoken = tuple((part.start / SAMPLE_RATE, part.end / SAMPLE_RATE) for clip in clips for part in clip)
+        return Heard(tuple(words), spoken)
 
-    def _windows(self, audio: Samples, report: Report) -> Iterator[tuple[Samples, list[_Clip], int, int]]:
-        """The audio in windows: samples, clips of speech in them, first and last sample in the whole."""
-        begin = 0
-        while begin < len(audio):
-            end = min(begin + WINDOW_SECONDS * SAMPLE_RATE, len(audio))
-            window = audio[begin:end]
-            try:
-                speech = _speech(window)
-            except Exception as error:
-                raise EngineFailed(f"{type(error).__name__}: {error}") from error
-            following = end
-            if (
-                end < len(audio)
-                and speech
-                and speech[-1].end >= len(window) - SAMPLE_RATE
-                and speech[-1].start > 0
-            ):
-                following = begin + speech.pop().start  # it may go on: the next window has it whole
-            report((begin + (following - begin) * _VAD_SHARE) / len(audio))
-            yield window, _clips(speech), begin, following
-            begin = following
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._loaded.clear()  # what failed may have left the model unusable
+            raise EngineFailed(f"{type(error).__name__}: {error}") from error
 
 
-def _speech(samples: Samples) -> list[_Clip]:
-    # What BatchedInferencePipeline uses itself.
-    options = VadOptions(max_speech_duration_s=CLIP_SECONDS, min_silence_duration_ms=160)
-    return [
-        _Clip(int(found["start"]), int(found["end"])) for found in get_speech_timestamps(samples, options)
-    ]
+def _speech(audio: Samples) -> Iterator[tuple[list[_Stretch], int]]:
+    """The stretches of speech, piece by piece, each with the sample up to which all are known.
+
+    A stretch that may go on behind the end of a piece is left to the next, which has it whole.
+    """
+    # What BatchedInferencePipeline uses itself, but that loud noise has moments that sound like speech.
+    options = VadOptions(
+        max_speech_duration_s=CLIP_SECONDS, min_silence_duration_ms=160, min_speech_duration_ms=100
+    )
+    begin = 0
+    while begin < len(audio):
+        end = min(begin + VAD_SECONDS * SAMPLE_RATE, len(audio))
+        try:
+            stretches = get_speech_timestamps(audio[begin:end], options)
+        except Exception as error:
+            raise EngineFailed(f"{type(error).__name__}: {error}") from error
+        found = [_Stretch(begin + int(part["start"]), begin + int(part["end"])) for part in stretches]
+        if end < len(audio):
+            end -= _VAD_OVERLAP_SECONDS * SAMPLE_RATE
+            if found and found[-1].end > end:
+                end = found.pop().start
+        yield found, end
+        begin = end
 
 
-def _clips(speech: Iterable[_Clip]) -> list[_Clip]:
-    """Neighbours put together, as long as what they span fits into one clip."""
+def _clips(speech: Iterable[_Stretch]) -> list[_Clip]:
+    """Neighbours put together, as long as they fit into one clip; a short pause between them stays."""
     clips: list[_Clip] = []
     for stretch in speech:
-        if clips and stretch.end - clips[-1].start <= CLIP_SECONDS * SAMPLE_RATE:
-            clips[-1] = _Clip(clips[-1].start, stretch.end)
-        else:
-            clips.append(stretch)
+        if clips:
+            *others, last = clips[-1]
+            if stretch.start - last.end <= _PAUSE_SECONDS * SAMPLE_RATE:
+                longer = [*others, _Stretch(last.start, stretch.end)]
+            else:
+                longer = [*others, last, stretch]
+            if sum(part.seconds for part in longer) <= CLIP_SECONDS:
+                clips[-1] = longer
+                continue
+        clips.append([stretch])
     return clips
 
 
 def _hear(
-    pipeline: BatchedInferencePipeline,
-    window: Samples,
-    clips: list[_Clip],
-    request: Request,
-    language: str | None,
-) -> tuple[list[list[HeardWord]], str, float]:
-    """One batch: the words of each piece it gave, the language and how sure of it the model is."""
-    heard, info = pipeline.transcribe(
-        window,
-        language=language,
+    pipeline: BatchedInferencePipeline, audio: Samples, clips: list[_Clip], request: Request
+) -> Iterator[Word]:
+    """What is said in the clips."""
+    prompt, hotwords = _hints(pipeline, request)
+    sounds = [np.concatenate([audio[part.start : part.end] for part in clip]) for clip in clips]
+    ends = np.cumsum([len(sound) for sound in sounds]) / SAMPLE_RATE
+    heard, _ = pipeline.transcribe(
+        np.concatenate(sounds),
+        language=request.language,
         task=request.task,
-        initial_prompt=request.initial_prompt,
-        hotwords=request.hotwords,
+        initial_prompt=prompt,
+        hotwords=hotwords,
         temperature=0.0,
         condition_on_previous_text=False,
         without_timestamps=True,
         word_timestamps=True,
-        clip_timestamps=[{"start": c.start / SAMPLE_RATE, "end": c.end / SAMPLE_RATE} for c in clips],
+        clip_timestamps=[{"start": start, "end": end} for start, end in pairwise([0.0, *ends.tolist()])],
         batch_size=len(clips),
     )
-    return [list(piece.words or []) for piece in heard], info.language, float(info.language_probability)
+    by_clip = groupby(heard, key=lambda piece: piece.seek)  # where its clip begins, in steps of 10 ms
+    for clip, (seek, pieces) in zip(clips, by_clip, strict=True):
+        said = [word for piece in pieces if not _silent(piece) for word in piece.words]
+        yield from _placed(said, seek / 100, clip)
 
 
-def _append(
-    segments: list[Segment],
-    heard: Iterable[list[HeardWord]],
-    offset: float,
-    duration: float,
-    with_words: bool,
-) -> None:
-    """Cut words into cues and add them, with times that never run backwards or past the end."""
-    for piece in heard:
-        for cue in _cues(piece):
-            words: list[Word] = []
-            floor = segments[-1].end if segments else 0.0
-            for word in cue:
-                start = min(max(float(word.start) + offset, floor), duration)
-                end = min(max(float(word.end) + offset, start), duration)
-                floor = end
-                words.append(Word(start=start, end=end, word=word.word, probability=float(word.probability)))
-            segments.append(
-                Segment(
-                    id=len(segments),
-                    start=words[0].start,
-                    end=words[-1].end,
-                    text="".join(word.word for word in words).strip(),
-                    words=tuple(words) if with_words else (),
-                )
-            )
+def _hints(pipeline: BatchedInferencePipeline, request: Request) -> tuple[str | None, str | None]:
+    """The request's prompt and hotwords, cut to what leaves room for an answer among Whisper's 448 tokens.
+
+    Of a prompt the end is kept, as openai/whisper does; of hotwords the beginning.
+    """
+    prompt, hotwords = request.initial_prompt, request.hotwords
+    most = _HINT_TOKENS // 2 if prompt and hotwords else _HINT_TOKENS
+
+    def tokens(text: str) -> list[tuple[int, int]]:
+        """Where each token of a text begins and ends."""
+        return list(pipeline.model.hf_tokenizer.encode(text, add_special_tokens=False).offsets)
+
+    if prompt and len(parts := tokens(prompt)) > most:
+        prompt = prompt[parts[-most][0] :]
+    if hotwords and len(parts := tokens(hotwords)) > most:
+        hotwords = hotwords[: parts[most - 1][1]]
+    return prompt, hotwords
 
 
-def _cues(words: Iterable[HeardWord]) -> Iterator[list[HeardWord]]:
-    cue: list[HeardWord] = []
-    for word in words:
-        if cue and (_ends(cue[-1], _SENTENCE_ENDS) or word.start - cue[-1].end >= _PAUSE_SECONDS):
-            yield cue
-            cue = []
-        elif sum(len(w.word) for w in cue) + len(word.word) > _CUE_CHARACTERS:
-            # Behind the last comma, if that leaves a line worth showing.
-            commas = [n for n, w in enumerate(cue, 1) if _ends(w, _CLAUSE_ENDS) and n >= len(cue) / 3]
-            cut = commas[-1] if commas else len(cue)
-            yield cue[:cut]
-            cue = cue[cut:]
-        cue.append(word)
-    if "".join(word.word for word in cue).strip():
-        yield cue
+def _silent(piece: Any) -> bool:
+    return bool(piece.no_speech_prob > _NO_SPEECH_PROBABILITY and piece.avg_logprob < _LOG_PROBABILITY)
 
 
-def _ends(word: HeardWord, marks: tuple[str, ...]) -> bool:
-    return str(word.word).rstrip().endswith(marks)
+def _placed(said: Iterable[Any], offset: float, clip: _Clip) -> Iterator[Word]:
+    """Words with their times in the whole: each within one stretch, and none before the last.
+
+    `offset`: where the clip begins in what the pipeline was given, in seconds. A word on the border of two
+    stretches goes where its last third begins: aligners let a word behind a pause begin too early.
+    """
+    at, floor = 0, 0.0
+    for word in said:
+        while at + 1 < len(clip) and (word.start + 2 * word.end) / 3 >= offset + clip[at].seconds:
+            offset += clip[at].seconds
+            at += 1
+        begun, ended = clip[at].start / SAMPLE_RATE, clip[at].end / SAMPLE_RATE
+        start = min(max(begun + float(word.start) - offset, begun, floor), ended)
+        end = min(max(begun + float(word.end) - offset, start), ended)
+        floor = end
+        yield Word(start=start, end=end, word=word.word, probability=round(float(word.probability), 3))

@@ -1,0 +1,62 @@
+"""The commands that run something of ours until told to stop: up, worker, sweep."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .output import FAILED, fail, note
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+
+def up() -> None:
+    """Run everything on this machine until Ctrl-C."""
+    settings = read_settings()
+    with extra("local"):
+        from ..up.supervisor import run
+    raise typer.Exit(run(settings))
+
+
+def worker() -> None:
+    """Transcribe what is queued, until told to stop."""
+    settings = read_settings()
+    with extra("worker"):
+        from ..worker.main import run
+    raise typer.Exit(run(settings))
+
+
+def sweep(once: Annotated[bool, typer.Option("--once", help="One look, instead of a loop.")] = False) -> None:
+    """Find what was left unfinished, and put it right."""
+    settings = read_settings()
+    from ..sweep import run_forever, run_once
+
+    raise typer.Exit(run_once(settings) if once else run_forever(settings))
+
+
+def read_settings() -> "Settings":
+    """The settings; or one line for each that makes no sense, and the end."""
+    from pydantic import ValidationError
+
+    from ..settings import Settings
+    from ..up.checks import explain
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        for line in explain(error):
+            note(line)
+        raise typer.Exit(FAILED) from None
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Say which extra is missing, should an import fail."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("bucketscribe"):
+            raise
+        fail(f"{missing.name} is not installed: install bucketscribe[{name}]. [missing_extra]")

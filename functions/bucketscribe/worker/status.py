@@ -1,0 +1,124 @@
+"""What the worker's loop and the work in its thread tell each other: progress out, the wish to stop in."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from ..records import Progress
+
+_BELIEVED_SECONDS = 3.0
+
+
+class Stopped(Exception):
+    """The work was told to stop: canceled, the lease is lost, or the worker ends."""
+
+
+class Status:
+    """The state of one run's work. `saved` is called whenever a window was saved."""
+
+    def __init__(self, saved: Callable[[], None] = lambda: None) -> None:
+        self.progress = Progress(stage="starting", percent=0)
+        self.windows = 0
+        """Windows saved."""
+        self.stop = threading.Event()
+        """Set to stop at once."""
+        self.stop_after_window = threading.Event()
+        """Set to stop when the window under way is saved."""
+        self._saved = saved
+        self._pace = Pace()
+
+    def check(self) -> None:
+        """Raises Stopped once the work is to stop at once."""
+        if self.stop.is_set():
+            raise Stopped
+
+    def reporter(self, stage: str) -> Callable[[float], None]:
+        """A callback for the share of a stage that is done. It raises Stopped once the work is to stop."""
+
+        def report(share: float) -> None:
+            self.check()
+            self.progress = Progress(stage=stage, percent=_percent(share))
+
+        report(0)
+        return report
+
+    def transcribing(self, total: float, missing: float) -> None:
+        """The transcribing begins: so many seconds of the recording in all, and so many still to be done."""
+        self._pace.begin(total, total - missing)
+
+    def window_reporter(self, seconds: float) -> Callable[[float], None]:
+        """A callback for the share of a window of that length that is done. It raises Stopped, too."""
+        before = self._pace.begin_window(seconds)
+
+        def report(share: float) -> None:
+            self.check()
+            self._pace.done = before + share * seconds
+            left = self._pace.left
+            self.progress = Progress(
+                stage="transcribing",
+                percent=_percent(self._pace.share),
+                seconds_left=None if left is None else round(left),
+            )
+
+        report(0)
+        return report
+
+    def window_saved(self) -> None:
+        """A window stands in the bucket. Raises Stopped if the work was to go on until then only."""
+        self.windows += 1
+        self._saved()
+        if self.stop_after_window.is_set():
+            raise Stopped
+
+    @property
+    def window_left(self) -> float | None:
+        """About how many seconds the window under way will take yet; None if nobody can say."""
+        return self._pace.window_left
+
+
+class Pace:
+    """How fast the transcribing goes, by what was done since it began here. In seconds of the recording."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begun = clock()
+        self._first = 0.0
+        self._total = 0.0
+        self._window_end = 0.0
+        self.done = 0.0
+
+    def begin(self, total: float, done: float) -> None:
+        """Here and now it begins; `done` was there before."""
+        self._begun = self._clock()
+        self._total, self._first, self.done = total, done, done
+
+    def begin_window(self, seconds: float) -> float:
+        """Go on with a window of that length; returns what is done before it."""
+        self.done = max(self.done, self._window_end)
+        self._window_end = self.done + seconds
+        return self.done
+
+    @property
+    def share(self) -> float:
+        """How much of the whole is done."""
+        return self.done / self._total if self._total else 0.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds of work until all is done; None as long as that would be a guess."""
+        if self._clock() - self._begun < _BELIEVED_SECONDS:
+            return None
+        return self._until(self._total)
+
+    @property
+    def window_left(self) -> float | None:
+        """Seconds of work until the window is done, as far as can be told."""
+        return self._until(self._window_end)
+
+    def _until(self, end: float) -> float | None:
+        elapsed, done = self._clock() - self._begun, self.done - self._first
+        return (end - self.done) * elapsed / done if done > 0 else None
+
+
+def _percent(share: float) -> int:
+    return min(100, max(0, int(share * 100)))
