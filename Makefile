@@ -2,15 +2,17 @@
 #
 #   make up        start on this machine; Ctrl-C stops
 #   make test      style, types, and the tests that take seconds
-#   make test-all  these and the tests that take minutes (KILLS, SEED)
+#   make test-all  these and the tests that take minutes (KILLS, SEED, HOURS)
 #   make format    put the source into its form
 
 UV_VERSION := 0.13.8
 KILLS ?= 200
 SEED ?= 20261121
+HOURS ?= 10
 
 export BUCKETSCRIBE_TEST_KILLS := $(KILLS)
 export BUCKETSCRIBE_TEST_SEED := $(SEED)
+export BUCKETSCRIBE_TEST_HOURS := $(HOURS)
 
 # Asked to run, not only looked for: a pyenv shim can be on PATH and be broken.
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)

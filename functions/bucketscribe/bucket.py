@@ -188,8 +188,9 @@ class Bucket:
                     found = self.find(key)
                     return None if found is None else (found, b"")
             raise
-        size = int(answer.headers["content-range"].rpartition("/")[2])
-        return Found(size, answer.headers["etag"], self.time_of(answer)), answer.body
+        # A server may give the whole of a short object instead of its beginning.
+        size = int(answer.headers.get("content-range", f"/{len(answer.body)}").rpartition("/")[2])
+        return Found(size, answer.headers["etag"], self.time_of(answer)), answer.body[:length]
 
     def read(self, key: str, start: int, end: int, etag: str) -> bytes:
         """The bytes [start, end) of exactly this version.
@@ -259,7 +260,8 @@ class Bucket:
         answer = self._s3.ask("CreateMultipartUpload", "POST", key, query="uploads", headers=headers)
         upload_id = answer.xml().findtext("{*}UploadId", "")
         if answer.attempts > 1:
-            # An answer may have been lost: then S3 holds another upload, which nobody knows.
+            # An answer may have been lost: then S3 holds another upload, which nobody knows. One that S3
+            # begins later yet is empty, and ended by the bucket's own rule.
             self.abort_uploads(key, keep=upload_id)
         return upload_id, self.time_of(answer)
 
@@ -314,7 +316,7 @@ class Bucket:
             match error_code(error):
                 case (404, _) | (_, "NoSuchUpload"):
                     raise UploadGone(upload_id) from error
-                case (400, "InvalidPart" | "InvalidPartOrder" | "EntityTooSmall" | "MalformedXML" as code):
+                case (_, "InvalidPart" | "InvalidPartOrder" | "EntityTooSmall" | "MalformedXML" as code):
                     raise PartsRefused(code) from error
             raise
 

@@ -40,6 +40,7 @@ FAILURES: dict[str, str] = {
     "no_audio": "The recording has no sound track.",
     "undecodable": "The recording cannot be decoded.",
     "recording_changed": "The recording was changed after it was accepted.",
+    "recording_unreadable": "The bucket does not let the worker read the recording.",
     "recording_lost": "The recording is no longer in the bucket.",
     "model_unavailable": "The model cannot be loaded.",
     "engine_failed": "The engine failed.",

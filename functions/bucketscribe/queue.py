@@ -5,15 +5,11 @@ is so. Messages may be lost, doubled or late, and no work is.
 """
 
 import json
-import threading
-from collections import deque
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from .records import is_id
 from .settings import Settings
@@ -31,10 +27,6 @@ class Job:
     run: int
 
 
-MOST_AT_ONCE = 10
-"""Messages in one request; SQS takes no more."""
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """A received message: `job` is None if nobody can read it."""
@@ -49,8 +41,6 @@ class Queue:
     def __init__(self, client: "SQSClient", url: str) -> None:
         self.client = client
         self.url = url
-        self._waiting: deque[_Waiting] = deque()
-        self._sending = threading.Lock()
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -66,35 +56,9 @@ class Queue:
         return cls(client, settings.queue_url)
 
     def send(self, job: Job) -> None:
-        """Put a job message into the queue. What is sent while another request is on its way shares the next.
-
-        Raises what the request raises.
-        """
-        mine = _Waiting(json.dumps({"owner": job.owner, "id": job.id, "run": job.run}))
-        self._waiting.append(mine)
-        with self._sending:
-            while not mine.sent.done():
-                self._send_waiting()
-        mine.sent.result()
-
-    def _send_waiting(self) -> None:
-        """One request with the messages that have waited longest."""
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
-        entries: list[Any] = [{"Id": str(n), "MessageBody": message.body} for n, message in enumerate(batch)]
-        try:
-            answer = self.client.send_message_batch(QueueUrl=self.url, Entries=entries)
-        except Exception as error:  # noqa: BLE001 -- everyone whose message it was is told
-            # Those that still wait would only wait as long for the same.
-            batch += [self._waiting.popleft() for _ in range(len(self._waiting))]
-            for message in batch:
-                message.sent.set_exception(error)
-            return
-        for failed in answer.get("Failed", []):
-            refusal: Any = {"Error": {"Code": failed["Code"], "Message": failed.get("Message", "")}}
-            batch[int(failed["Id"])].sent.set_exception(ClientError(refusal, "SendMessageBatch"))
-        for message in batch:
-            if not message.sent.done():
-                message.sent.set_result(None)
+        """Put a job message into the queue."""
+        body = json.dumps({"owner": job.owner, "id": job.id, "run": job.run})
+        self.client.send_message(QueueUrl=self.url, MessageBody=body)
 
     def receive(self, wait_seconds: int) -> Message | None:
         """The next message, waiting for one up to 20 s (a long poll)."""
@@ -118,14 +82,6 @@ class Queue:
         return int(attributes["ApproximateNumberOfMessages"]) + int(
             attributes["ApproximateNumberOfMessagesNotVisible"]
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A message on its way into the queue."""
-
-    body: str
-    sent: Future[None] = field(default_factory=Future)
 
 
 def _job(body: str) -> Job | None:

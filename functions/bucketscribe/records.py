@@ -105,6 +105,7 @@ class Lease(BaseModel):
     renewed: datetime
     seconds: int
     windows: int = Field(0, description="Windows saved under this lease.")
+    excused: bool = Field(False, description="If it ends, that is the bucket's fault, and no attempt.")
 
     def over(self, now: datetime) -> bool:
         """Whether the lease has ended: by a whole second more, as the bucket's clock has no finer."""

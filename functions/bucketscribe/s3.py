@@ -20,8 +20,8 @@ from xml.etree import ElementTree
 import boto3
 import urllib3
 from botocore.awsrequest import AWSPreparedRequest
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, NoCredentialsError
-from botocore.httpsession import get_cert_path
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.httpsession import ProxyConfiguration, get_cert_path
 from botocore.utils import get_environ_proxies
 
 from .presign import ALGORITHM, Address, Credentials, signing_at
@@ -30,10 +30,19 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
-PASSING_CODES = frozenset({"RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"})
-THROTTLING_CODES = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"})
-PAUSE_SECONDS = 0.05
-THROTTLED_PAUSE_SECONDS = 1.0
+PASSING_CODES = frozenset(
+    {
+        *("RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"),
+        # Each attempt has a time of its own, and does not know what becomes of others for the same key.
+        *("RequestTimeTooSkewed", "ConditionalRequestConflict", "OperationAborted"),
+        *("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"),
+    }
+)
+ANSWERED_IN_XML = frozenset({"CreateMultipartUpload", "ListParts", "CompleteMultipartUpload"})
+"""What may fail after it began to answer 200: then the body is an error, or no document at all."""
+
+PAUSE_SECONDS = 1.0
+"""The longest first pause before another attempt; it doubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +71,17 @@ class S3:
         self._attempts: int = config.retries["total_max_attempts"]
         self._credentials = sdk_credentials()
         origin = self._address.origin
-        scheme = origin.partition(":")[0]
-        proxy = get_environ_proxies(origin).get(scheme)
-        manager = _manager(config, proxy)
+        proxies = ProxyConfiguration(get_environ_proxies(origin))
+        proxy = proxies.proxy_url_for(origin)
+        how = _how_to_connect(config)
+        manager = (
+            urllib3.ProxyManager(proxy, proxy_headers=proxies.proxy_headers_for(proxy), **how)
+            if proxy
+            else urllib3.PoolManager(**how)
+        )
         self._connections = manager.connection_from_url(origin)
         # A proxy is told the whole URL, but for TLS, which goes through it in a tunnel.
-        self._before_path = origin if proxy and scheme == "http" else ""
+        self._before_path = origin if proxy and origin.startswith("http:") else ""
 
     def ask(
         self,
@@ -92,23 +106,19 @@ class S3:
             try:
                 response = self._send(operation, method, path, query, headers or {}, body)
             except urllib3.exceptions.HTTPError as lost:
-                error: ClientError | BotoCoreError = ConnectionError(error=lost)
-                pause = PAUSE_SECONDS
+                error: ClientError | BotoCoreError = HTTPClientError(error=lost)
             else:
                 status, content = response.status, response.data
-                if status == 200 and method == "POST" and _tells_error(content):
+                if status == 200 and operation in ANSWERED_IN_XML and not _succeeded(content):
                     status = 500
                 if status < 300:
                     return Answer(status, response.headers, content, attempt)
                 error = _error(operation, status, content)
-                code = error.response["Error"]["Code"]
-                throttled = code in THROTTLING_CODES or status == 429
-                pause = THROTTLED_PAUSE_SECONDS if throttled else PAUSE_SECONDS
-                if not throttled and code not in PASSING_CODES and status not in PASSING_STATUSES:
+                if error.response["Error"]["Code"] not in PASSING_CODES and status not in PASSING_STATUSES:
                     raise error
             if attempt >= self._attempts:
                 raise error
-            time.sleep(random.uniform(0, pause * 2 ** (attempt - 1)))  # noqa: S311 -- back-off
+            time.sleep(random.uniform(0, PAUSE_SECONDS * 2 ** (attempt - 1)))  # noqa: S311 -- back-off
 
     def _send(
         self, operation: str, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
@@ -163,16 +173,15 @@ def sdk_credentials() -> Callable[[], Credentials]:
     return current
 
 
-def _manager(config: Any, proxy: str | None) -> urllib3.PoolManager:
-    """What connects as the SDK's client does."""
+def _how_to_connect(config: Any) -> dict[str, Any]:
+    """What the SDK's client tells its connections."""
     bundle: Any = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    how: dict[str, Any] = {
+    return {
         "maxsize": config.max_pool_connections,
         "timeout": urllib3.Timeout(connect=config.connect_timeout, read=config.read_timeout),
         "cert_reqs": "CERT_REQUIRED",
         "ca_certs": get_cert_path(bundle or True),
     }
-    return urllib3.ProxyManager(proxy, **how) if proxy else urllib3.PoolManager(**how)
 
 
 def _xml(body: bytes) -> ElementTree.Element:
@@ -180,12 +189,12 @@ def _xml(body: bytes) -> ElementTree.Element:
     return ElementTree.fromstring(body.lstrip())  # noqa: S314 -- our own bucket says it
 
 
-def _tells_error(body: bytes) -> bool:
-    """Whether an answer that began as a success ends as an error, or not at all, as a long one may."""
+def _succeeded(body: bytes) -> bool:
+    """Whether an answer that began as a success ended as one, which a long one need not."""
     try:
-        return _xml(body).tag.endswith("Error")
+        return _xml(body).tag.endswith("Result")
     except ElementTree.ParseError:
-        return True
+        return False
 
 
 def _error(operation: str, status: int, body: bytes) -> ClientError:

@@ -17,7 +17,6 @@ SRT and WebVTT one past 99:59:59.999 as pysubs2 writes them; later cues stay at 
 """
 
 import re
-import sys
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
@@ -159,7 +158,7 @@ def _subtitles(transcript: Transcript, text: Callable[[Segment], str]) -> pysubs
 def _shown(transcript: Transcript) -> Iterator[tuple[Segment, int, int]]:
     """The segments that say something, and from when to when they are shown, in milliseconds.
 
-    Nothing is lengthened into the one that follows.
+    Nothing is lengthened into the one that follows, or past the recording's end.
     """
     segments = [segment for segment in transcript.segments if _one_line(segment.text)]
     segments.sort(key=lambda segment: segment.start)
@@ -167,7 +166,8 @@ def _shown(transcript: Transcript) -> Iterator[tuple[Segment, int, int]]:
     for segment in segments:
         start = round(segment.start * 1000)
         starts.append(max(start, starts[-1] + _MIN_CUE_MS) if starts else start)
-    for segment, start, following in zip(segments, starts, [*starts[1:], sys.maxsize], strict=False):
+    last = round(transcript.duration * 1000)
+    for segment, start, following in zip(segments, starts, [*starts[1:], last], strict=False):
         readable = min(start + round(CUE_SECONDS_MIN * 1000), following)
         yield segment, start, max(round(segment.end * 1000), readable, start + _MIN_CUE_MS)
 

@@ -73,8 +73,8 @@ class Facts(NamedTuple):
     """What the record tells of a transcript that stands. `duration` and `timings` in seconds."""
 
     language: str | None
-    duration: float
-    timings: dict[str, float]
+    duration: float | None
+    timings: dict[str, float] | None
     warnings: tuple[Warning, ...]
 
 
@@ -201,19 +201,22 @@ class Transcriptions:
         return self.records.change(job.owner, job.id, edit).record
 
     def _lease_ended(self, record: Record) -> Record:
-        idle = record.lease is not None and record.lease.windows == 0
-        attempts = record.attempts + idle
+        lease = record.lease
+        attempts = record.attempts + (lease is not None and lease.windows == 0 and not lease.excused)
         if attempts < self.settings.max_attempts:
             return record.to(State.QUEUED, attempts=attempts, **_lease_dropped(record))
         failure = Failure(code="attempts_exhausted", message=FAILURES["attempts_exhausted"])
         return record.to(State.FAILED, attempts=attempts, error=failure, **_lease_dropped(record))
 
-    def renew(self, claim: Claim, progress: Progress, windows: int = 0) -> None:
-        """Say that the worker lives, how far it is, and how many windows it saved. Raises LeaseLost."""
+    def renew(self, claim: Claim, progress: Progress, windows: int = 0, *, excused: bool = False) -> None:
+        """Say that the worker lives, how far it is, and how many windows it saved. Raises LeaseLost.
+
+        A lease that is `excused` may end without counting as an attempt: it was not the worker that failed.
+        """
 
         def edit(record: Record, now: datetime) -> Record:
             lease = _held(record, claim)
-            renewed = lease.model_copy(update={"renewed": now, "windows": windows})
+            renewed = lease.model_copy(update={"renewed": now, "windows": windows, "excused": excused})
             return record.to(State.RUNNING, lease=renewed, progress=progress)
 
         self._change_held(claim, edit)
@@ -234,7 +237,7 @@ class Transcriptions:
 
         def fresh(record: Record) -> Record:
             _held(record, claim)
-            return record.to(State.QUEUED, run=record.next_run, attempts=0, **_lease_dropped(record))
+            return record.to(State.QUEUED, run=record.next_run, **_lease_dropped(record))
 
         try:
             self._new_run(claim.record.owner, claim.record.id, fresh)
@@ -334,8 +337,8 @@ class Transcriptions:
                 )
             if found.etag != record.etag:
                 raise Problem("recording_changed", "The recording is not the accepted one; upload it again.")
-            changes = {"error": None, "warnings": (), "timings": None, "partial": False}
-            return record.to(State.QUEUED, run=record.next_run, attempts=0, **changes)
+            undone = {"error": None, "partial": False, **Facts(None, None, None, ())._asdict()}
+            return record.to(State.QUEUED, run=record.next_run, attempts=0, **undone)
 
         return self._new_run(owner, id, fresh)
 

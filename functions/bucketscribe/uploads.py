@@ -323,10 +323,11 @@ class Uploads:
             if stored.record.state is not State.UPLOADING:
                 return self._judge(stored, kind)
         if self.bucket.find(record.key) is not None:
-            if record.state is State.EXPIRED:
+            expired = stored.record.state is State.EXPIRED
+            if expired:
                 self.markers.put(kind, owner, id, key=record.key, restored=True)
             stored = self.records.change(owner, id, _to_completing)
-            if record.state is State.EXPIRED:
+            if expired:
                 # Whoever ended the upload may have removed the marker in between, and seen no change yet.
                 self.markers.put(kind, owner, id, key=record.key, restored=True)
         elif stored.record.state is State.COMPLETING:

@@ -63,6 +63,10 @@ class StandInEngine:
     def load(self, model: str) -> None:
         """There is nothing to load."""
 
+    def speaks(self, model: str, language: str) -> bool:
+        """Any."""
+        return True
+
     def language(self, audio: Samples, model: str) -> tuple[str, float]:
         """Always the same."""
         return "en", 1.0

@@ -16,11 +16,15 @@ import av
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
+from bucketscribe.bucket import Document
 from bucketscribe.queue import Message, Queue
 from bucketscribe.records import Failure, Progress, State, record_key
 from bucketscribe.service import Service
+from bucketscribe.transcript import Word
+from bucketscribe.worker import models
+from bucketscribe.worker.engines.base import Heard, Report, Request, Samples
 from bucketscribe.worker.main import Worker, make_engine
-from bucketscribe.worker.run import PlanDiffers, Run, RunFailed
+from bucketscribe.worker.run import FilesGone, PlanDiffers, Run, RunFailed
 from bucketscribe.worker.status import Status, Stopped
 from fastapi.testclient import TestClient
 
@@ -47,7 +51,7 @@ def silent_film() -> bytes:
 
 OTHER_PLAN = (
     b'{"schema": 1, "id": "", "run": 1, "etag": null, "engine": "faster-whisper", "model": "enormous", '
-    b'"options": {}, "duration": 0, "language": null, "language_probability": null, "windows": []}'
+    b'"decoder": "", "options": {}, "duration": 0, "language": null, "language_probability": null, "windows": []}'
 )
 
 
@@ -168,6 +172,61 @@ def test_what_an_engine_cannot_do_is_a_warning(uploader: Uploader, service: Serv
     assert [warning.code for warning in transcript.warnings] == ["no_speakers"]
 
 
+def test_a_language_the_model_does_not_know_is_a_warning_and_not_a_fact(
+    uploader: Uploader, service: Service
+) -> None:
+    upload = uploader.send(SPEECH, language="de")
+    transcript = run_of(service, upload.id).finish().transcript
+    assert [warning.code for warning in transcript.warnings] == ["language_unsupported"]
+    assert transcript.language == "en"
+
+
+def test_a_bucket_that_does_not_let_us_read_fails_the_run_with_the_reason(
+    uploader: Uploader, service: Service, bucket: LaterBucket
+) -> None:
+    upload = uploader.send(SPEECH)
+    claim = claimed(service, upload.id)
+    engine = make_engine(service.settings)
+    denied = FailingReads(bucket.client, bucket.name)
+    denied.status, denied.code = 403, "AccessDenied"
+    with pytest.raises(RunFailed) as failed:
+        Run(service.settings, denied, engine, claim.record, Status()).finish()
+    assert failed.value.failure.code == "recording_unreadable"
+
+
+def test_words_of_a_script_without_spaces_get_none(uploader: Uploader, service: Service) -> None:
+    class Chinese(type(make_engine(service.settings))):  # type: ignore[misc]
+        """A stand-in: no speech in that language is at hand."""
+
+        def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
+            words = [Word(start=n, end=n + 0.5, word="你好吗", probability=1) for n in range(10)]
+            return Heard(tuple(words), ((0.0, 10.0),))
+
+    record = claimed(service, uploader.send(SPEECH).id).record
+    engine = Chinese(lambda model: models.resolve(model, service.settings.data_dir / "models"))
+    transcript = Run(service.settings, service.bucket, engine, record, Status()).finish().transcript
+    assert transcript.text == "你好吗" * 10
+    assert len(transcript.segments) > 1
+
+
+def test_a_file_of_the_run_that_vanishes_is_left_to_the_lease(uploader: Uploader, service: Service) -> None:
+    upload = uploader.send(SPEECH)
+    run = run_of(service, upload.id)
+    run.finish()
+    prefix = run.record.results_prefix
+    service.bucket.delete(f"{prefix}transcript.json")
+
+    class Vanishing(LaterBucket):
+        """The real bucket, but it lists what it cannot give."""
+
+        def get(self, key: str) -> Document | None:
+            return None if key.endswith("windows/0.json") else super().get(key)
+
+    bucket = Vanishing(service.bucket.client, service.bucket.name)
+    with pytest.raises(FilesGone):
+        Run(service.settings, bucket, run.engine, run.record, Status()).finish()
+
+
 @contextmanager
 def worker_process(servers: Servers, service: Service) -> Iterator[subprocess.Popen[bytes]]:
     environment = servers.environment | {
@@ -254,8 +313,10 @@ def test_a_message_that_cannot_be_deleted_costs_no_job(uploader: Uploader, servi
 class FailingReads(LaterBucket):
     """The real bucket, but it gives no recording: an object that a server cannot read cannot be had here."""
 
+    status, code = 500, "InternalError"
+
     def read(self, key: str, start: int, end: int, etag: str) -> bytes:
-        answer: Any = {"Error": {"Code": "InternalError"}, "ResponseMetadata": {"HTTPStatusCode": 500}}
+        answer: Any = {"Error": {"Code": self.code}, "ResponseMetadata": {"HTTPStatusCode": self.status}}
         raise ClientError(answer, "GetObject")
 
 
@@ -272,7 +333,8 @@ def test_a_recording_the_bucket_cannot_give_is_left_to_its_lease(
     assert service.transcriptions.claim(claim.job, "another") is None
     bucket.later = timedelta(seconds=service.settings.lease_seconds + 2)
     again = claimed(service, upload.id)
-    assert again.record.attempts == 1
+    # It was the bucket's fault: no number of such leases fails the run.
+    assert again.record.attempts == 0
 
 
 def test_a_saved_window_of_another_model_is_not_taken_for_ours(uploader: Uploader, service: Service) -> None:

@@ -19,7 +19,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from bucketscribe import s3
-from bucketscribe.bucket import Bucket, Conflict, UploadGone, error_code
+from bucketscribe.bucket import Bucket, Conflict, PartsRefused, UploadGone, error_code
 from bucketscribe.settings import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,6 +29,10 @@ NOW = datetime(2026, 11, 21, 12, 0, 1, tzinfo=UTC)
 HEAD = b'HTTP/1.1 %s\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nETag: "e"\r\n'
 UPLOAD = b"<InitiateMultipartUploadResult><UploadId>u-1</UploadId></InitiateMultipartUploadResult>"
 NO_UPLOADS = b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"
+PARTS = (
+    b"<ListPartsResult><Part><PartNumber>1</PartNumber><LastModified>2026-11-21T12:00:00Z</LastModified>"
+    b'<ETag>"e"</ETag><Size>5</Size></Part></ListPartsResult>'
+)
 DONE = b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"
 
 
@@ -95,7 +99,6 @@ def credentials() -> Iterator[None]:
         environment.setenv("AWS_SESSION_TOKEN", TOKEN)
         environment.setattr(boto3, "DEFAULT_SESSION", None)
         environment.setattr(s3, "PAUSE_SECONDS", 0.001)
-        environment.setattr(s3, "THROTTLED_PAUSE_SECONDS", 0.001)
         s3.sdk_credentials.cache_clear()
         yield
     s3.sdk_credentials.cache_clear()
@@ -198,6 +201,46 @@ def test_a_completion_that_fails_after_it_began_to_answer_is_tried_again(late: b
         with pytest.raises(UploadGone):
             bucket.complete_upload("k", "u", [(1, '"e"')])
         assert len(server.asked) == 2
+
+
+def test_a_completion_refused_after_it_began_to_answer_is_refused() -> None:
+    with (
+        bucket_that_says(*[refusal("200 OK", "InvalidPart")] * 3) as (bucket, _),
+        pytest.raises(PartsRefused),
+    ):
+        bucket.complete_upload("k", "u", [(1, '"e"')])
+
+
+def test_a_list_of_parts_that_ends_in_an_error_is_no_empty_list() -> None:
+    with bucket_that_says(refusal("200 OK", "InternalError"), answer("200 OK", PARTS)) as (bucket, _):
+        listed = bucket.list_parts("k", "u")
+        assert listed is not None
+        assert [part.number for part in listed[0]] == [1]
+
+
+def test_a_write_that_meets_another_under_way_is_tried_again() -> None:
+    with bucket_that_says(refusal("409 No", "ConditionalRequestConflict"), OK) as (bucket, server):
+        bucket.create("k", b"{}")
+        assert len(server.asked) == 2
+
+
+def test_a_server_that_gives_more_than_was_asked_for_is_understood() -> None:
+    with bucket_that_says(answer("200 OK", b"0123456789")) as (bucket, _):
+        opened = bucket.open("k", 4)
+        assert opened is not None
+        assert (opened[0].size, opened[1]) == (10, b"0123")
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_proxy_is_told_its_password(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    with bucket_that_says(OK) as (_, server):
+        monkeypatch.setenv("http_proxy", f"{scheme}user:secret@127.0.0.1:{server.server_address[1]}")
+        monkeypatch.setenv("no_proxy", "")
+        bucket = Bucket.connect(Settings(s3_endpoint="http://s3.example.com"))
+        assert bucket.get("k") is not None
+        request, headers, _ = server.asked[0]
+        assert request == "GET http://s3.example.com/bucketscribe/k"
+        assert headers["proxy-authorization"] == "Basic dXNlcjpzZWNyZXQ="
 
 
 def test_white_space_that_keeps_a_completion_alive_is_no_failure() -> None:

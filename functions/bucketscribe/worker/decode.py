@@ -34,6 +34,9 @@ from bucketscribe.worker.completeness import TOO_MUCH, AnyPacket, Evidence
 from bucketscribe.worker.engines.base import Samples
 from bucketscribe.worker.timeline import Timeline, Unplaceable
 
+VERSION = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+"""What decodes: another version may give a sample more or less of the same bytes."""
+
 DEMUXERS = (
     *("wav", "w64", "aiff", "au", "caf", "flac", "mp3", "aac", "ac3", "eac3", "amr", "amrnb", "amrwb", "ogg"),
     *("mov", "mp4", "m4a", "3gp", "matroska", "webm", "avi", "asf", "flv", "mpegts", "mpeg"),

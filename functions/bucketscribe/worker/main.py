@@ -33,7 +33,7 @@ from ..transcriptions import Claim, LeaseLost
 from . import models
 from .engines.base import Engine, ModelUnavailable
 from .health import serve_health
-from .run import Finished, PlanDiffers, Run, RunFailed
+from .run import FilesGone, Finished, PlanDiffers, Run, RunFailed
 from .status import Status, Stopped
 
 log = structlog.get_logger()
@@ -85,6 +85,8 @@ class Worker:
         try:
             self._receiving = True
             try:
+                if self.stopping:
+                    raise Stopping
                 message = self.service.queue.receive(RECEIVE_SECONDS)
             finally:
                 self._receiving = False
@@ -171,11 +173,12 @@ class Worker:
         with suppress(Empty):
             self._wake.get(timeout=seconds)
 
-    def _renew(self, claim: Claim, status: Status) -> bool:
+    def _renew(self, claim: Claim, status: Status, *, excused: bool = False) -> bool:
         try:
-            self.service.transcriptions.renew(claim, status.progress, status.windows)
-        except LeaseLost as lost:
-            log.info("stopping work", id=claim.record.id, reason=lost.state)
+            self.service.transcriptions.renew(claim, status.progress, status.windows, excused=excused)
+        except (LeaseLost, ValueError) as lost:
+            reason = lost.state if isinstance(lost, LeaseLost) else str(lost)
+            log.info("stopping work", id=claim.record.id, reason=reason)
             status.stop.set()
             return False
         except (Problem, *StorageError) as error:
@@ -185,7 +188,7 @@ class Worker:
     def _give_back(self, claim: Claim) -> None:
         try:
             self.service.transcriptions.release(claim)
-        except (LeaseLost, Problem, *StorageError) as error:
+        except (LeaseLost, ValueError, Problem, *StorageError) as error:
             log.warning("run not given back", id=claim.record.id, reason=str(error))
 
     def _end(self, claim: Claim, status: Status, outcome: Finished | BaseException) -> None:
@@ -202,16 +205,20 @@ class Worker:
                     transcriptions.restart(claim)
                 case Stopped():
                     transcriptions.release(claim)
+                case FilesGone():
+                    log.error("files are gone", id=claim.record.id, code="files_gone", reason=str(outcome))
                 case _ if isinstance(outcome, StorageError):
                     # Not given back: the lease that ends by itself is the pause before the next attempt.
                     log.warning("bucket fails", id=claim.record.id, reason=str(outcome))
-                    self._renew(claim, status)
+                    self._renew(claim, status, excused=True)
                 case _:
                     log.error("engine failed", id=claim.record.id, code="engine_failed", exc_info=outcome)
                     message = f"{FAILURES['engine_failed']} {type(outcome).__name__}: {outcome}"
                     transcriptions.fail(claim, Failure(code="engine_failed", message=message))
         except LeaseLost as lost:
             log.info("finished too late", id=claim.record.id, reason=lost.state)
+        except ValueError as error:
+            log.warning("unreadable record", id=claim.record.id, code="unreadable_record", reason=str(error))
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -230,13 +237,14 @@ def run(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit status."""
     logs.configure(settings)
     worker = Worker(Service.connect(settings), make_engine(settings))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, worker.stop)
     try:
         worker.engine.load(settings.model)
     except ModelUnavailable as error:
         log.error("model cannot be loaded", model=settings.model, code=error.code, reason=str(error))
         return 1
+    # Only now: while a model is loaded, for minutes perhaps, there is nothing to give back.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, worker.stop)
     if settings.worker_port is not None:
         serve_health(settings.worker_port)
     log.info("worker ready", engine=worker.engine.name, model=settings.model)

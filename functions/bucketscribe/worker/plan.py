@@ -59,6 +59,7 @@ class Plan(BaseModel):
     etag: str | None = Field(description="Of the recording.")
     engine: str
     model: str
+    decoder: str = Field(description="What decodes: the same samples can be had of the same one only.")
     options: dict[str, Any]
     duration: float = Field(description="Seconds that can be decoded.")
     language: str | None
@@ -102,6 +103,8 @@ def survey(decoder: Decoder, window_seconds: int, listen: Listen, report: Report
         if not samples:
             raise
         failure = error
+    if not samples:
+        raise Undecodable("There is no sound in the recording.", 0.0)
     opening.end_window(samples - borders[-1])
     borders.append(samples)
     stretches = (Stretch(first=begin, end=end) for begin, end in pairwise(borders))

@@ -13,9 +13,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 
+from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..bucket import Bucket, Conflict
+from ..bucket import Bucket, Conflict, error_code
 from ..errors import FAILURES
 from ..records import Failure, Record, Warning
 from ..settings import Settings
@@ -23,19 +24,24 @@ from ..transcript import FORMATS, Segment, Transcript, Word, render
 from ..transcriptions import Facts
 from .ahead import windows
 from .cues import cues
-from .decode import Decoder, NoAudio, Track, Undecodable
+from .decode import VERSION, Decoder, NoAudio, Track, Undecodable
 from .engines.base import SAMPLE_RATE, Engine, EngineFailed, ModelUnavailable, Request, Samples
 from .guards import Loop, without_loops
 from .plan import Language, Plan, Stretch, Survey, survey
 from .recording import RecordingFile
-from .status import Status, Stopped
+from .status import Status
 
+CREATE_TRIES = 5
 LOOPS_TOLD = 20
 """Warnings about repeated phrases in a transcript at most: one that has more is bad as a whole."""
 
 
 class PlanDiffers(Exception):
-    """The run was planned for another engine or model; it cannot be gone on with."""
+    """The run was planned for another engine, model or decoder, or by another version of us."""
+
+
+class FilesGone(Exception):
+    """A file of the run that stood there is gone."""
 
 
 class RunFailed(Exception):
@@ -67,6 +73,7 @@ class Window(BaseModel):
 
     start: float
     end: float
+    text: str
     segments: tuple[Segment, ...]
     timings: dict[str, float] = {}
     warnings: tuple[Warning, ...] = ()
@@ -92,11 +99,11 @@ class Run:
         """
         plan = self._standing_plan()
         standing = None if plan is None else self._standing("transcript.json")
-        first: list[Samples] = []
+        first: list[Samples] = []  # who takes the window out of it is the only one to hold it
         if plan is None:
             plan = self._make_plan(first)
         if standing is not None:
-            transcript = Transcript.model_validate_json(standing)
+            transcript = _read(Transcript, standing)
         else:
             self._save_missing_windows(plan, first)
             transcript = self._assemble(plan)
@@ -109,25 +116,20 @@ class Run:
         standing = self._standing("plan.json")
         if standing is None:
             return None
-        try:
-            plan = Plan.model_validate_json(standing)
-        except ValidationError:
-            raise PlanDiffers from None  # another version of us made it
-        if (plan.engine, plan.model) != (self.engine.name, self.model):
+        plan = _read(Plan, standing)
+        if (plan.engine, plan.model, plan.decoder) != (self.engine.name, self.model, VERSION):
             raise PlanDiffers
         return plan
 
     def _make_plan(self, first: list[Samples]) -> Plan:
         """Look through the recording; the plan that stands then. If it is ours, `first` gets a window."""
         timings: dict[str, float] = {}
-        with _hearing():
-            self.status.reporter("loading")
-            with _timed(timings, "load"):
-                self.engine.load(self.model)
-            with _decoding(), _timed(timings, "decode"), self._recording() as decoder:
-                listen = lambda samples: self._listen(samples, timings)  # noqa: E731
-                found = survey(decoder, self.window_seconds, listen, self.status.reporter("decoding"))
-                warnings = self._warnings(decoder.track, decoder.skipped, found)
+        with _timed(timings, "load"):
+            self._load()
+        with _hearing("decoding"), _decoding(), _timed(timings, "decode"), self._recording() as decoder:
+            listen = lambda samples: self._listen(samples, timings)  # noqa: E731
+            found = survey(decoder, self.window_seconds, listen, self.status.reporter("decoding"))
+            warnings = self._warnings(decoder.track, decoder.skipped, found)
         timings["decode"] = round(timings["decode"] - timings.get("language", 0), 3)
         language, probability = found.language or (None, None)
         plan = Plan(
@@ -136,6 +138,7 @@ class Run:
             etag=self.record.etag,
             engine=self.engine.name,
             model=self.model,
+            decoder=VERSION,
             options=self.record.options.model_dump(mode="json", exclude_none=True),
             duration=round(found.samples / SAMPLE_RATE, 3),
             language=language,
@@ -152,28 +155,36 @@ class Run:
         # Somebody else was faster, and may be of another version: theirs is the one that counts.
         standing = self._standing_plan()
         if standing is None:
-            raise Stopped("the plan was deleted")
+            raise FilesGone("plan.json")
         return standing
 
+    def _load(self) -> None:
+        self.status.reporter("loading")
+        with _hearing("loading"):
+            self.engine.load(self.model)
+
     def _listen(self, samples: Samples, timings: dict[str, float]) -> Language | None:
-        if self.record.options.language is not None:
-            return self.record.options.language, None
+        language = self.record.options.language
+        if language is not None and self.engine.speaks(self.model, language):
+            return language, None
         with _timed(timings, "language"):
             return self.engine.language(samples, self.model)
 
     def _warnings(self, track: Track, skipped: int, found: Survey) -> tuple[Warning, ...]:
         warnings = []
         if track.of > 1:
-            language = f" ({track.language})" if track.language else ""
-            text = (
-                f"The recording has {track.of} sound tracks; number {track.number}{language} was transcribed."
-            )
+            tag = f" ({track.language})" if track.language else ""
+            text = f"The recording has {track.of} sound tracks; number {track.number}{tag} was transcribed."
             warnings.append(Warning(code="several_tracks", message=text))
         if skipped:
             text = f"{skipped} damaged pieces of the recording were left out."
             warnings.append(Warning(code="damaged", message=text))
         if found.failure is not None:
             warnings.append(Warning(code=found.failure.code, message=_undecodable(found.failure).message))
+        language = self.record.options.language
+        if language is not None and not self.engine.speaks(self.model, language):
+            text = f"The model {self.model} does not know the language {language!r}; another was looked for."
+            warnings.append(Warning(code="language_unsupported", message=text))
         if self.record.options.diarize:
             text = f"The engine {self.engine.name} cannot tell speakers apart; the transcript has none."
             warnings.append(Warning(code="no_speakers", message=text))
@@ -189,16 +200,21 @@ class Run:
         if not missing:
             return
         stretches = [plan.windows[number] for number in missing]
-        self.status.transcribing(
-            sum(stretch.seconds for stretch in plan.windows), sum(stretch.seconds for stretch in stretches)
-        )
         known = first.pop() if first else None
-        with _hearing(), _decoding():
-            self.engine.load(self.model)
-            with closing(windows(self._recording, stretches, self.status.check, known)) as decoded:
-                del known
-                for number, stretch in zip(missing, stretches, strict=True):
-                    self._save_window(plan, number, stretch, next(decoded))
+        self._load()
+        self.status.reporter("decoding")
+        with closing(windows(self._recording, stretches, self.status.check, known)) as decoded:
+            del known
+            for number, stretch in zip(missing, stretches, strict=True):
+                with _decoding():
+                    samples = [next(decoded)]
+                if number == missing[0]:
+                    # What comes before, such as a long recording's beginning, says nothing of the pace.
+                    self.status.transcribing(
+                        sum(window.seconds for window in plan.windows),
+                        sum(window.seconds for window in stretches),
+                    )
+                self._save_window(plan, number, stretch, samples.pop())
 
     def _save_window(self, plan: Plan, number: int, stretch: Stretch, samples: Samples) -> None:
         options = self.record.options
@@ -210,12 +226,13 @@ class Run:
             hotwords=options.hotwords,
         )
         timings: dict[str, float] = {}
-        with _timed(timings, "transcribe"):
+        with _hearing("transcribing"), _timed(timings, "transcribe"):
             heard = self.engine.transcribe(samples, request, self.status.window_reporter(stretch.seconds))
         words, loops = without_loops(heard.words, heard.speech)
         window = Window(
             start=stretch.offset,
             end=stretch.offset + stretch.seconds,
+            text="".join(word.word for word in words),
             segments=_segments(words, stretch, with_words=options.word_timestamps),
             timings=timings,
             warnings=tuple(_loop_warning(loop, stretch.offset) for loop in loops),
@@ -227,25 +244,28 @@ class Run:
 
     def _assemble(self, plan: Plan) -> Transcript:
         """The transcript of the windows that stand; saved, or the one that stands already."""
+        text = ""
         segments: list[Segment] = []
         timings = Counter(plan.timings)
         warnings: list[Warning] = []
         for number in range(len(plan.windows)):
             saved = self._standing(f"windows/{number}.json")
             if saved is None:
-                raise Stopped("a window was deleted")
-            window = Window.model_validate_json(saved)
+                raise FilesGone(f"windows/{number}.json")
+            window = _read(Window, saved)
+            self.status.check()
+            text += window.text
             first = len(segments)
             segments += (replace(segment, id=first + segment.id) for segment in window.segments)
             timings.update(window.timings)
             warnings += window.warnings
         left_out = len(warnings) - LOOPS_TOLD
         if left_out > 0:
-            text = f"{left_out} more passages were made of repeated phrases and cut."
-            warnings[LOOPS_TOLD:] = [Warning(code="repetition", message=text)]
+            more = f"{left_out} more passages were made of repeated phrases and cut."
+            warnings[LOOPS_TOLD:] = [Warning(code="repetition", message=more)]
         transcript = Transcript(
             id=self.record.id,
-            text=" ".join(segment.text for segment in segments),
+            text=text.strip(),
             language=plan.language,
             language_probability=plan.language_probability,
             duration=plan.duration,
@@ -260,8 +280,8 @@ class Run:
             return transcript
         standing = self._standing("transcript.json")
         if standing is None:
-            raise Stopped("the transcript was deleted")
-        return Transcript.model_validate_json(standing)
+            raise FilesGone("transcript.json")
+        return _read(Transcript, standing)
 
     def _save_formats(self, transcript: Transcript) -> None:
         report = self.status.reporter("saving")
@@ -279,7 +299,19 @@ class Run:
     @contextmanager
     def _recording(self) -> Iterator[Decoder]:
         key, etag, size = self.record.key, self.record.etag or "", self.record.size or 0
-        fetch = lambda start, end: self.bucket.read(key, start, end, etag)  # noqa: E731
+
+        def fetch(start: int, end: int) -> bytes:
+            try:
+                return self.bucket.read(key, start, end, etag)
+            except Conflict:
+                raise _failed("recording_changed", "decoding") from None
+            except KeyError:
+                raise _failed("recording_lost", "decoding") from None
+            except ClientError as error:
+                if error_code(error)[0] in (401, 403):
+                    raise _failed("recording_unreadable", "decoding") from error
+                raise
+
         with RecordingFile(fetch, size) as file, Decoder(file) as decoder:
             yield decoder
 
@@ -289,11 +321,17 @@ class Run:
 
     def _create(self, name: str, body: bytes, content_type: str = "application/json") -> bool:
         """Create a file of the run; False if it stands already, which is as good."""
-        try:
-            self.bucket.create(self.record.results_prefix + name, body, content_type)
-        except Conflict:
-            return False
-        return True
+        key = self.record.results_prefix + name
+        for _ in range(CREATE_TRIES):
+            try:
+                self.bucket.create(key, body, content_type)
+            except Conflict:
+                # S3 also says so while another request for the key is under way, whatever becomes of that.
+                if self.bucket.find(key) is not None:
+                    return False
+            else:
+                return True
+        raise FilesGone(name)
 
 
 def _segments(words: Sequence[Word], stretch: Stretch, *, with_words: bool) -> tuple[Segment, ...]:
@@ -336,10 +374,6 @@ def _decoding() -> Iterator[None]:
     """What can go wrong with a recording, as the end of the run."""
     try:
         yield
-    except Conflict:
-        raise _failed("recording_changed", "decoding") from None
-    except KeyError:
-        raise _failed("recording_lost", "decoding") from None
     except NoAudio as error:
         raise RunFailed(Failure(code=error.code, message=str(error), stage="decoding")) from error
     except Undecodable as error:
@@ -347,12 +381,20 @@ def _decoding() -> Iterator[None]:
 
 
 @contextmanager
-def _hearing() -> Iterator[None]:
+def _hearing(stage: str) -> Iterator[None]:
     """What can go wrong with an engine, as the end of the run."""
     try:
         yield
     except (ModelUnavailable, EngineFailed) as error:
-        raise RunFailed(Failure(code=error.code, message=str(error), stage="transcribing")) from error
+        raise RunFailed(Failure(code=error.code, message=str(error), stage=stage)) from error
+
+
+def _read[M: BaseModel](model: type[M], document: bytes) -> M:
+    """A file of the run. Raises PlanDiffers where another version of us has written it."""
+    try:
+        return model.model_validate_json(document)
+    except ValidationError:
+        raise PlanDiffers from None
 
 
 @contextmanager

@@ -66,6 +66,9 @@ class Engine(Protocol):
     def load(self, model: str) -> None:
         """Have a model ready ahead of time. Raises `ModelUnavailable`."""
 
+    def speaks(self, model: str, language: str) -> bool:
+        """Whether a model knows a language, told by its code. Raises `ModelUnavailable`."""
+
     def language(self, audio: Samples, model: str) -> tuple[str, float] | None:
         """The language spoken first, as Whisper's code, and its probability; None where nobody speaks.
 

@@ -18,6 +18,7 @@ Fails as `base` says; a failed call of the model leaves it unloaded.
 """
 
 import gc
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,14 @@ class FasterWhisper:
         except Exception as error:
             raise ModelUnavailable(f"Model {model!r} cannot be loaded: {error}") from error
         self._loaded[model] = BatchedInferencePipeline(loaded)
+
+    def speaks(self, model: str, language: str) -> bool:
+        """An English-only model knows English, the others those they have a token for."""
+        self.load(model)
+        whisper: WhisperModel = self._loaded[model].model
+        if not whisper.model.is_multilingual:
+            return language == "en"
+        return whisper.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
     def language(self, audio: Samples, model: str) -> tuple[str, float] | None:
         """The language of the first 30 s of speech, wherever in the audio they are."""
@@ -261,4 +270,9 @@ def _placed(said: Iterable[Any], offset: float, clip: _Clip) -> Iterator[Word]:
         start = min(max(begun + float(word.start) - offset, begun, floor), ended)
         end = min(max(begun + float(word.end) - offset, start), ended)
         floor = end
-        yield Word(start=start, end=end, word=word.word, probability=round(float(word.probability), 3))
+        yield Word(start=start, end=end, word=word.word, probability=_finite(word.probability))
+
+
+def _finite(probability: float) -> float:
+    """Half precision can overflow, and JSON has no NaN."""
+    return round(float(probability), 3) if math.isfinite(probability) else 0.0
