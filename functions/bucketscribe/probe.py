@@ -1,9 +1,10 @@
 """What a bucket and a queue must be able to do for us, tried on the real ones: `bucketscribe doctor`.
 
 Everything happens under one key prefix of its own, `probe/{id}/`, and is removed at the end, also when it is
-interrupted; only a process that is killed leaves it behind. Each finding says what was seen and what that
-means, or what covers for what is missing. Rules: the S3 API reference, "Conditional writes", "Authenticating
-Requests: Using Query Parameters", "Cross-origin resource sharing"; the Fetch standard for CORS.
+interrupted; what a process that was killed has left behind is removed by a later one. Each finding says what
+was seen and what that means, or what covers for what is missing. Rules: the S3 API reference, "Conditional
+writes", "Authenticating Requests: Using Query Parameters", "Cross-origin resource sharing"; the Fetch
+standard for CORS.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,9 @@ ROUNDS = 3
 
 CLOCK_SECONDS = 60
 """Signatures are made by our clock and judged by the bucket's; S3 takes a quarter of an hour."""
+
+LEFT_BEHIND = timedelta(hours=1)
+"""No examination takes so long: what is older is nobody's."""
 
 HTTP = urllib3.Timeout(connect=5, read=20)
 BODY = b"bucketscribe doctor was here\n"
@@ -100,6 +104,7 @@ class Probe:
             ("list after write", self._listing),
             ("ranged read", self._range),
             ("multipart", self._multipart),
+            ("multipart abort", self._abort),
             ("signed PUT", self._signed),
             ("anonymous access", self._anonymous),
             ("CORS", self._cors),
@@ -107,6 +112,8 @@ class Probe:
             ("clock", self._clock),
         ):
             yield from self._look(name, look)
+        with suppress(*StorageError):
+            self._tidy()
         yield Finding(
             "free space",
             Verdict.UNKNOWN,
@@ -114,6 +121,17 @@ class Probe:
             "a full bucket refuses parts: uploads wait and can go on once there is space",
             needed=False,
         )
+
+    def _tidy(self) -> None:
+        """Remove what others left behind."""
+        old = self._bucket.now() - LEFT_BEHIND
+        for entry in list(self._bucket.listing("probe/")):
+            if entry.modified < old:
+                self._bucket.delete(entry.key)
+        pages = self._bucket.client.list_multipart_uploads(Bucket=self._bucket.name, Prefix="probe/")
+        for upload in pages.get("Uploads", []):
+            if upload["Initiated"] < old:
+                self._bucket.abort_uploads(upload["Key"], upload["UploadId"])
 
     def _look(self, name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         """What one look finds; a refusal in its middle is a finding, too."""
@@ -246,8 +264,7 @@ class Probe:
         upload_id = self._begin(key)
         url = self._part_url(key, upload_id)
         etag = self._http.request("PUT", url, body=BODY).headers.get("ETag", "")
-        pages = self._bucket.client.list_multipart_uploads(Bucket=self._bucket.name, Prefix=key)
-        listed = upload_id in [entry["UploadId"] for entry in pages.get("Uploads", [])]
+        listed = self._listed(key, upload_id)
         parts, _ = self._bucket.list_parts(key, upload_id) or ([], None)
         self._bucket.complete_upload(key, upload_id, [(1, etag)])
         whole = self._bucket.find(key)
@@ -257,6 +274,9 @@ class Probe:
             f"{len(parts)} of 1 part listed, {whole.size if whole else 0} of {len(BODY)} bytes completed",
             otherwise="every upload is one",
         )
+        yield listed
+
+    def _abort(self) -> Iterator[Finding]:
         aborted = self._key("aborted")
         upload_id = self._begin(aborted)
         self._bucket.abort_uploads(aborted, upload_id)
@@ -267,13 +287,16 @@ class Probe:
             "nothing is left of it" if gone else "it is still there",
             otherwise="what idle uploads have sent is never given back",
         )
-        yield found(
-            "multipart list",
-            listed,
-            "an upload is listed by its key" if listed else "an upload is not listed by its key",
-            otherwise="an upload whose beginning was interrupted stays until the server's own clean-up",
-            needed=False,
-        )
+
+    def _listed(self, key: str, upload_id: str) -> Finding:
+        means = "an upload whose beginning was interrupted stays until the server's own clean-up"
+        try:
+            pages = self._bucket.client.list_multipart_uploads(Bucket=self._bucket.name, Prefix=key)
+        except StorageError as error:
+            return Finding("multipart list", Verdict.UNKNOWN, _brief(error), means, needed=False)
+        listed = upload_id in [entry["UploadId"] for entry in pages.get("Uploads", [])]
+        seen = "an upload is listed by its key" if listed else "an upload is not listed by its key"
+        return found("multipart list", listed, seen, otherwise=means, needed=False)
 
     def _signed(self) -> Iterator[Finding]:
         key = self._key("signed")
@@ -321,15 +344,16 @@ class Probe:
                 },
             )
             answered = self._http.request("PUT", url, body=BODY, headers={"Origin": origin})
-            allowed = all(
-                response.status == 200
-                and response.headers.get("Access-Control-Allow-Origin") in (origin, "*")
-                for response in (asked, answered)
+            allowed = (
+                all(
+                    200 <= response.status < 300
+                    and response.headers.get("Access-Control-Allow-Origin") in (origin, "*")
+                    for response in (asked, answered)
+                )
+                and bool(_named(asked, "Allow-Methods") & {"put", "*"})
+                and bool(_named(asked, "Allow-Headers") & {"content-type", "*"})
             )
-            exposed = {
-                name.strip().lower()
-                for name in answered.headers.get("Access-Control-Expose-Headers", "").split(",")
-            }
+            exposed = _named(answered, "Expose-Headers")
             seen = f"{origin} {'may' if allowed else 'may not'} send parts and {{}} read their ETag"
             readable = bool(exposed & {"etag", "*"})
             yield found(
@@ -345,6 +369,9 @@ class Probe:
         except StorageError as error:
             rules = []
             seen = error_code(error)[1] or _brief(error)
+            if error_code(error)[0] != 404:
+                yield Finding("lifecycle", Verdict.UNKNOWN, seen, needed=False)
+                return
         else:
             rules = [
                 rule
@@ -380,7 +407,9 @@ class Probe:
         return self._http.request("PUT", url, body=BODY).status
 
     def _refusal(self, name: str, status: int, means: str, needed: bool = True) -> Finding:
-        return found(name, status in (400, 401, 403), _status(status), otherwise=means, needed=needed)
+        if 300 <= status < 400 or status >= 500:
+            return Finding(name, Verdict.UNKNOWN, f"answered with {status}", needed=needed)
+        return found(name, status >= 400, _status(status), otherwise=means, needed=needed)
 
 
 def probe_queue(queue: Queue) -> Iterator[Finding]:
@@ -393,6 +422,7 @@ def probe_queue(queue: Queue) -> Iterator[Finding]:
             Verdict.MISSING,
             _brief(error),
             "workers look into the bucket themselves, every minute or so: slower, but nothing is lost",
+            needed=False,
         )
         return
     yield Finding("queue", Verdict.OK, f"{count} messages waiting or in flight")
@@ -406,7 +436,7 @@ def probe_queue(queue: Queue) -> Iterator[Finding]:
 
 
 def clock(name: str, theirs: datetime, ours: datetime) -> Finding:
-    """Two clocks side by side; `theirs` is told in whole seconds."""
+    """Two clocks side by side; `theirs` is told in whole seconds. Ours need not be the API's."""
     apart = (theirs - ours).total_seconds()
     seen = (
         "the same within 2 s"
@@ -418,7 +448,13 @@ def clock(name: str, theirs: datetime, ours: datetime) -> Finding:
         abs(apart) <= CLOCK_SECONDS,
         seen,
         otherwise="URLs are signed by the API's clock and judged by the bucket's: have both set by NTP",
+        needed=False,
     )
+
+
+def _named(response: urllib3.BaseHTTPResponse, what: str) -> set[str]:
+    """The names in one of a response's lists for CORS, in lower case."""
+    return {name.strip().lower() for name in response.headers.get(f"Access-Control-{what}", "").split(",")}
 
 
 def _status(status: int) -> str:

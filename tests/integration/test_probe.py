@@ -16,6 +16,7 @@ from bucketscribe.probe import Finding, Probe, Verdict, clock, probe_queue
 from bucketscribe.queue import Queue
 from bucketscribe.settings import Settings
 from bucketscribe.up.home import Credentials
+from urllib3 import HTTPResponse, PoolManager
 
 from tests.servers import Servers
 
@@ -90,6 +91,83 @@ def test_an_origin_that_may_not_upload_is_found(plain: Settings, servers: Server
     finding = all_of(probe(plain, servers))["CORS"]
     assert finding.grave
     assert f"{ORIGIN} may not send parts" in finding.seen
+
+
+@pytest.mark.parametrize(
+    ("methods", "headers", "verdict"),
+    [
+        ("GET, PUT", "Content-Type", Verdict.OK),
+        ("*", "*", Verdict.OK),
+        ("GET", "Content-Type", Verdict.MISSING),
+        ("PUT", "", Verdict.MISSING),
+    ],
+)
+def test_a_page_needs_the_method_and_its_header_allowed_with_any_good_status(
+    settings: Settings, servers: Servers, bucket: Bucket, methods: str, headers: str, verdict: Verdict
+) -> None:
+    class Answering(PoolManager):
+        """Stands in for a bucket that answers a preflight as S3 does, and as others do."""
+
+        def request(self, method: str, *_: object, **__: object) -> HTTPResponse:
+            told = {"Allow-Origin": "*", "Allow-Methods": methods, "Allow-Headers": headers}
+            told["Expose-Headers"] = "ETag"
+            named = {f"Access-Control-{name}": value for name, value in told.items()}
+            return HTTPResponse(headers=named, status=204 if method == "OPTIONS" else 200)
+
+    with probe(settings, servers, bucket) as begun:
+        begun._http = Answering()
+        assert [finding.verdict for finding in begun._cors()] == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [(204, Verdict.MISSING), (307, Verdict.UNKNOWN), (404, Verdict.OK), (503, Verdict.UNKNOWN)],
+)
+def test_only_a_refusal_is_a_refusal(
+    settings: Settings, servers: Servers, status: int, verdict: Verdict
+) -> None:
+    assert probe(settings, servers)._refusal("expired URL", status, "…").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        ("list_multipart_uploads", "multipart list"),
+        ("get_bucket_lifecycle_configuration", "lifecycle"),
+    ],
+)
+def test_what_the_keys_do_not_allow_to_look_at_is_unknown(
+    settings: Settings,
+    servers: Servers,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    name: str,
+) -> None:
+    def denied(**_: object) -> None:
+        answer: Any = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise ClientError(answer, call)
+
+    begun = probe(settings, servers, bucket)
+    with begun:
+        monkeypatch.setattr(bucket.client, call, denied)
+        findings = {finding.name: finding for finding in begun.findings()}
+        monkeypatch.undo()
+    assert findings[name].verdict is Verdict.UNKNOWN
+    # Aborting goes by the list.
+    assert {name for name in missing(findings) if findings[name].grave} <= {"multipart abort"}
+
+
+def test_what_a_killed_one_left_behind_is_removed_by_a_later_one(
+    settings: Settings, servers: Servers, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("probe/killed/create-0", b"0")
+    bucket.begin_upload("probe/killed/signed", "application/octet-stream")
+    all_of(probe(settings, servers))
+    assert left(bucket) == ["probe/killed/create-0", "probe/killed/signed"]
+    monkeypatch.setattr("bucketscribe.probe.LEFT_BEHIND", timedelta(seconds=-10))
+    all_of(probe(settings, servers))
+    assert left(bucket) == []
 
 
 def test_an_etag_no_page_may_read_is_found(plain: Settings, servers: Servers) -> None:
@@ -172,7 +250,8 @@ def test_a_queue_is_looked_at_and_its_messages_left_alone(queue: Queue) -> None:
 
 def test_a_queue_that_is_not_there_is_found(queue: Queue) -> None:
     (finding,) = probe_queue(Queue(queue.client, f"{queue.url}-not"))
-    assert finding.grave
+    assert finding.verdict is Verdict.MISSING
+    assert not finding.grave, "the sweep and the workers' own looks cover for it"
     with pytest.raises(ClientError):
         Queue(queue.client, f"{queue.url}-not").count()
 
@@ -188,4 +267,4 @@ def test_a_queue_that_is_not_there_is_found(queue: Queue) -> None:
 def test_clocks_may_be_a_minute_apart(apart: int, verdict: Verdict, seen: str) -> None:
     now = datetime(2026, 11, 21, tzinfo=UTC)
     finding = clock("clock", now + timedelta(seconds=apart), now)
-    assert (finding.verdict, finding.seen) == (verdict, seen)
+    assert (finding.verdict, finding.seen, finding.grave) == (verdict, seen, False)

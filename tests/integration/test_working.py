@@ -51,7 +51,8 @@ def silent_film() -> bytes:
 
 OTHER_PLAN = (
     b'{"schema": 1, "id": "", "run": 1, "etag": null, "engine": "faster-whisper", "model": "enormous", '
-    b'"decoder": "", "options": {}, "duration": 0, "language": null, "language_probability": null, "windows": []}'
+    b'"decoder": "", "options": {}, '
+    b'"duration": 0, "language": null, "language_probability": null, "windows": []}'
 )
 
 

@@ -185,6 +185,16 @@ def slow_down(request: BucketHandler) -> None:
     refuse(request, 503, "SlowDown")
 
 
+def too_slow(request: BucketHandler) -> None:
+    refuse(request, 400, "RequestTimeout")
+
+
+def damaged(request: BucketHandler) -> None:
+    """Keep other bytes than were sent."""
+    number = int(urlsplit(request.path).path.removeprefix("/part/"))
+    request.answer(200, ETag=request.server.hold(number, request.body()[:-1] + b"?"))
+
+
 def expired(request: BucketHandler) -> None:
     refuse(request, 403, "AccessDenied")
 

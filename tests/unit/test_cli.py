@@ -330,12 +330,13 @@ def test_ctrl_c_while_uploading_keeps_what_was_sent(
         request.reset()
 
     bucket.faults = {1: [hang]}
+    api.expires = 90
     arguments = ["transcribe", str(recording), "--server", api.url]
     status, errors = interrupt(arguments, sending, XDG_STATE_HOME=str(tmp_path / "state"))
     over.set()
     assert status == 130
     assert errors.splitlines()[-1] == (
-        "What was sent of talk.wav is kept: run it again within 10 minutes to go on."
+        "What was sent of talk.wav is kept: run it again within 1.5 minutes to go on."
     )
     assert api.aborted == 0
 
@@ -462,10 +463,11 @@ def test_ids_come_from_standard_input_in_every_form_a_list_has(api: ApiStandIn) 
     assert (result.returncode, result.stdout) == (0, "a  queued\nb  queued\nc  queued\nd  queued\n")
 
 
-def test_a_line_of_json_without_an_id_is_status_2() -> None:
+@pytest.mark.parametrize("line", ['{"name": "talk"}', '{"id": null}', '{"id": 7}', "{"])
+def test_a_line_of_json_without_an_id_is_status_2(line: str) -> None:
     result = subprocess.run(
         command("rm", "-", "--server", NOBODY),
-        input='{"name": "talk"}\n',
+        input=f"{line}\n",
         capture_output=True,
         text=True,
         timeout=60,
@@ -493,6 +495,26 @@ def test_output_that_nobody_reads_is_status_141_without_a_word(api: ApiStandIn) 
     )
     os.close(writer)
     assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_closed_streams_are_no_error_of_ours(api: ApiStandIn) -> None:
+    api.routes[f"DELETE /transcriptions/{ID}"] = lambda request: request.answer_json(202, {})
+    words = ["bash", "-c", '"$@" <&- >&-', "bash", *command("rm", ID, "--server", api.url)]
+    result = subprocess.run(
+        words, stderr=subprocess.PIPE, text=True, timeout=60, env=environment(), check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_what_a_server_names_cannot_steer_a_terminal(api: ApiStandIn) -> None:
+    one = document("queued\x1b[2J", name="\u202etalk\x9b2J")
+    api.routes["GET /transcriptions"] = lambda request: request.answer_json(
+        200, {"transcriptions": [one], "cursor": None}
+    )
+    api.routes[f"POST /transcriptions/{ID}/cancel"] = lambda request: request.answer_json(200, one)
+    for words in (["ls"], ["ls", "--json"], ["cancel", ID]):
+        output = run(*words, "--server", api.url).stdout
+        assert output.replace("\t", "").replace("\n", "").isprintable()
 
 
 def test_output_that_finds_no_room_is_one_line(api: ApiStandIn) -> None:

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bucketscribe.cli.complete import transcriptions
+from typer import Context
+from typer.core import TyperCommand
 
 from tests.unit.standins import ID, ApiStandIn, BucketStandIn, document
 from tests.unit.test_cli import NOBODY, environment
@@ -106,3 +109,13 @@ def test_the_script_of_each_shell_can_be_had(shell: str) -> None:
     assert "_BUCKETSCRIBE_COMPLETE=complete_" in result.stdout
     if shutil.which(shell):
         assert subprocess.run([shell, "-n"], input=result.stdout, text=True, check=False).returncode == 0
+
+
+def test_nothing_a_shell_could_run_is_offered(api: ApiStandIn) -> None:
+    named = [document() | {"name": "a\\$(touch /tmp/x)`id`;[b]:'.wav"}, document() | {"id": "$(id)"}]
+    api.routes["GET /transcriptions"] = lambda request: request.answer_json(
+        200, {"transcriptions": named, "cursor": None}
+    )
+    context = Context(TyperCommand("show"))
+    context.params = {"server": api.url}
+    assert transcriptions(context, "") == [(ID, "queued a   touch  tmp x  id   b   .wav")]

@@ -88,6 +88,22 @@ def test_a_log_tells_each_trouble_once(capsys: pytest.CaptureFixture[str]) -> No
     ]
 
 
+def test_a_log_says_where_an_upload_went_on_once_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(["talk.mp3"])
+    for sent, resumed in ((0, 0), (20, 20), (40, 40), (50, 40), (60, 40)):
+        lines.sent(0, UploadProgress(sent, 100, resumed=resumed))
+    assert capsys.readouterr().err.splitlines() == ["uploading talk.mp3 (100 bytes)", "resumed at 40 %"]
+
+
+def test_news_of_another_do_not_take_the_place_of_an_uploads_bar(terminal: Terminal) -> None:
+    with Bars(["a.mp3", "b.mp3"]) as bars:
+        bars.sent(1, UploadProgress(40 * MIB, 100 * MIB))
+        bars.changed(0, running(45))
+        assert "transcribing" not in terminal.shown()
+        bars.changed(1, running(10))
+        assert "transcribing" in terminal.shown()
+
+
 def test_a_lost_server_is_told_while_it_lasts(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
     with Bars(["talk.mp3"]) as bars:
         bars.changed(0, running(10))

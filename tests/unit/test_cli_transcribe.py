@@ -4,7 +4,9 @@ The server is a stand-in (`standins.py`) in which each recording has an id of it
 """
 
 import json
+import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,16 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.unit.standins import KEY, ApiHandler, ApiStandIn, BucketStandIn, document, stream
+from tests.unit.standins import (
+    KEY,
+    ApiHandler,
+    ApiStandIn,
+    BucketHandler,
+    BucketStandIn,
+    document,
+    slow_down,
+    stream,
+)
 from tests.unit.test_cli import command, environment, run
 
 WAV = b"RIFF\x04\x00\x00\x00WAVEfmt "
@@ -101,6 +112,10 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(api: ApiStandIn, ta
         (["{talks}/*.wav", "--format", "srt"], "give a folder with --output"),
         (["{talks}/*.wav", "--output", "{talks}/all.txt"], "is not a folder"),
         (["{talks}/a.wav", "--output", "{talks}/a.wav"], "is a recording"),
+        (["{talks}/a.wav", "--output", "{talks}/other.MP3", "--format", "srt"], "is a recording"),
+        (["{talks}/a.wav", "--output", "{talks}/a.doc"], "tells no format"),
+        (["{talks}/a\x1b2J.wav"], "a\ufffd2J.wav: No such file"),
+        (["/dev/null"], "is not a regular file"),
         (["{talks}/a.wav", "--no-wait", "--format", "srt"], "there is no transcript yet"),
         (["{talks}/a.wav", "--output", "{talks}/a.wav/"], "File exists"),
     ],
@@ -292,3 +307,80 @@ def test_a_transcript_without_room_is_told_and_the_next_one_delivered(
         (None, "not_written"),
         (f"{tmp_path}/out/b.txt", None),
     ]
+
+
+def test_a_transcript_replaces_an_older_one_whole(api: ApiStandIn, talks: Path, tmp_path: Path) -> None:
+    ends(api, "a.wav")
+    older = tmp_path / "a.txt"
+    older.write_text("older")
+    (tmp_path / "same.txt").hardlink_to(older)
+    assert run("transcribe", f"{talks}/a.wav", "-o", str(older), "--server", api.url).returncode == 0
+    assert older.read_text() == "This is a.wav.\n"
+    assert (tmp_path / "same.txt").read_text() == "older", "it was written beside the older one"
+    assert {file.name for file in tmp_path.iterdir()} == {"talks", "a.txt", "same.txt"}
+
+
+def test_an_output_of_a_minus_is_standard_output(api: ApiStandIn, talks: Path) -> None:
+    ends(api, "a.wav")
+    result = run("transcribe", f"{talks}/a.wav", "-o", "-", "--format", "srt", "--server", api.url)
+    assert (result.returncode, result.stdout) == (0, "This is a.wav.\n")
+
+
+def test_an_error_after_the_upload_says_how_to_go_on(api: ApiStandIn, talks: Path) -> None:
+    ends(api, "a.wav")
+    api.routes["GET /transcriptions/id-a.wav/events"] = lambda request: request.problem(403, "not_yours")
+    result = run("transcribe", f"{talks}/a.wav", "--server", api.url)
+    assert result.stderr.splitlines()[-1] == (
+        "Error: This is not_yours. [not_yours] See: bucketscribe get id-a.wav"
+    )
+
+
+def test_what_is_finished_is_delivered_while_another_is_uploaded(
+    api: ApiStandIn, bucket: BucketStandIn, talks: Path, tmp_path: Path
+) -> None:
+    """The second upload is let go on by the first one's transcript."""
+    ends(api, "a.wav")
+    ends(api, "b.wav")
+    delivered = threading.Event()
+    transcript = api.routes["GET /transcriptions/id-a.wav/transcript.txt"]
+
+    def deliver(request: ApiHandler) -> None:
+        transcript(request)
+        delivered.set()
+
+    def wait(request: BucketHandler) -> None:
+        in_time.append(delivered.wait(30))
+        slow_down(request)
+
+    def second(request: ApiHandler) -> None:
+        bucket.faults = {1: [wait]} if api.begun else {}
+        begin(request)
+
+    in_time: list[bool] = []
+    api.routes["GET /transcriptions/id-a.wav/transcript.txt"] = deliver
+    api.routes["POST /s3/multipart"] = second
+    words = ["--output", f"{tmp_path}/out/", "--quiet", "--server", api.url]
+    assert run("transcribe", f"{talks}/*.wav", *words).returncode == 0
+    assert in_time == [True]
+
+
+def test_standard_input_that_does_not_wait_is_waited_for(api: ApiStandIn, bucket: BucketStandIn) -> None:
+    ends(api, "recording.wav")
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    begun = threading.Event()
+
+    def begin_and_tell(request: ApiHandler) -> None:
+        begin(request)
+        begun.set()
+
+    api.routes["POST /s3/multipart"] = begin_and_tell
+    words = command("transcribe", "-", "--server", api.url)
+    with subprocess.Popen(words, stdin=reading, stdout=subprocess.DEVNULL, env=environment()) as process:
+        os.close(reading)
+        os.write(writing, WAV * 1000)
+        assert begun.wait(30)
+        os.write(writing, WAV * 1000)
+        os.close(writing)
+    assert process.returncode == 0
+    assert bucket.parts == {1: WAV * 2000}

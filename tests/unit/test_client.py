@@ -23,6 +23,7 @@ from bucketscribe.client import (
     UploadFailed,
     UploadProgress,
 )
+from bucketscribe.client.api import RETRY_AFTER_SECONDS
 from bucketscribe.client.events import Event, parse
 from bucketscribe.client.model import FINAL
 from bucketscribe.client.recording import MAX_PARTS, PART_BYTES, part_bytes
@@ -41,6 +42,7 @@ from tests.unit.standins import (
     StandIns,
     chunk,
     cut_in_the_middle,
+    damaged,
     document,
     expired,
     expired_and_hung_up,
@@ -48,6 +50,7 @@ from tests.unit.standins import (
     slow_down,
     standing_in,
     stream,
+    too_slow,
     write_recording,
 )
 
@@ -142,7 +145,7 @@ def test_a_large_part_is_never_held_in_memory(
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("fault", [cut_in_the_middle, slow_down, expired, expired_and_hung_up])
+@pytest.mark.parametrize("fault", [cut_in_the_middle, slow_down, too_slow, expired, expired_and_hung_up])
 def test_a_part_that_fails_is_sent_again(
     client: Client, api: ApiStandIn, bucket: BucketStandIn, recording: Path, fault: Fault
 ) -> None:
@@ -151,6 +154,14 @@ def test_a_part_that_fails_is_sent_again(
     assert bucket.arrived() == recording.read_bytes()
     assert (bucket.tries[1], bucket.tries[2], bucket.tries[6]) == (1, 2, 3)
     assert len(api.batches) > 1, "a new try has a new URL"
+
+
+def test_a_part_that_arrives_damaged_is_sent_again(
+    client: Client, bucket: BucketStandIn, recording: Path
+) -> None:
+    bucket.faults = {2: [damaged], 6: [damaged]}
+    client.upload(recording)
+    assert bucket.arrived() == recording.read_bytes()
 
 
 def test_a_part_sent_again_is_not_counted_twice(
@@ -426,6 +437,46 @@ def test_a_busy_server_is_asked_again(client: Client, api: ApiStandIn) -> None:
 
     api.routes[call] = busy
     assert client.cancel(ID).state == "canceled"
+
+
+def test_a_server_that_asks_for_time_gets_it(
+    client: Client, api: ApiStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = f"POST /transcriptions/{ID}/cancel"
+    pauses: list[float] = []
+    monkeypatch.setattr("bucketscribe.client.api.time.sleep", pauses.append)
+
+    def busy(request: ApiHandler) -> None:
+        api.routes[call] = lambda request: request.answer_json(200, document("canceled"))
+        request.answer(429, Retry_After="3600")
+
+    api.routes[call] = busy
+    assert client.cancel(ID).state == "canceled"
+    assert pauses == [RETRY_AFTER_SECONDS]
+
+
+def test_a_server_that_failed_is_asked_again_for_what_may_be_repeated(
+    client: Client, api: ApiStandIn
+) -> None:
+    for call in (f"GET /transcriptions/{ID}", f"POST /transcriptions/{ID}/retry"):
+        api.routes[call] = lambda request: request.problem(500, "internal")
+    for ask in (client.get, client.retry):
+        with pytest.raises(ServerProblem, match="internal"):
+            ask(ID)
+    assert api.calls == {f"GET /transcriptions/{ID}": FAST.tries, f"POST /transcriptions/{ID}/retry": 1}
+
+
+def test_a_redirect_has_done_nothing(client: Client, api: ApiStandIn) -> None:
+    api.routes[f"DELETE /transcriptions/{ID}"] = lambda request: request.answer(302, Location="/login")
+    with pytest.raises(ServerProblem, match="bad_answer"):
+        client.delete(ID)
+
+
+@pytest.mark.parametrize("id", ["", ".", ".."])
+def test_what_would_be_another_address_is_no_id(client: Client, api: ApiStandIn, id: str) -> None:
+    with pytest.raises(ServerProblem, match="no_such_transcription"):
+        client.delete(id)
+    assert not api.calls
 
 
 def test_nobody_there_is_told_with_the_address_and_the_reason() -> None:

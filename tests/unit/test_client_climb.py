@@ -103,6 +103,17 @@ def test_everybody_tries_again_when_one_gets_through() -> None:
     assert line.waiting is None
 
 
+def test_who_waits_hears_whether_somebody_got_through() -> None:
+    line = Line(10_000, Backoff(tries=1, first=5000, longest=5000))
+    heard: list[bool] = []
+    thread = threading.Thread(target=lambda: heard.append(line.lost(GONE)), daemon=True)
+    thread.start()
+    while thread.is_alive():
+        line.found(GONE.server)
+    assert heard == [True]
+    assert not Line(10_000, Backoff(tries=1, first=0.01, longest=0.01)).lost(GONE)
+
+
 def test_a_server_away_for_too_long_is_unreachable() -> None:
     line = Line(0, Backoff(tries=1, first=5000, longest=5000))
     with pytest.raises(Unreachable):
@@ -146,3 +157,10 @@ def test_who_gives_up_waits_for_nothing() -> None:
     line.close()
     thread.join(10)
     assert raised == [GONE]
+
+
+def test_another_transfer_begins_with_the_number_found_and_its_own_count() -> None:
+    climb = Climb(16, 9)
+    for now in (0, 1, 3):
+        climb.feed(now, 0, 0)
+    assert climb.limit == 9

@@ -3,7 +3,6 @@
 import os
 import shutil
 import stat
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from bucketscribe.client import (
     UploadStore,
 )
 from bucketscribe.client.recording import File
-from bucketscribe.client.resume import WEEK_SECONDS, Begun, key_of
+from bucketscribe.client.resume import Begun, key_of
 
 from tests.unit.standins import (
     ID,
@@ -26,6 +25,7 @@ from tests.unit.standins import (
     StandIns,
     cut_in_the_middle,
     document,
+    no_such_upload,
     standing_in,
     write_recording,
 )
@@ -83,6 +83,7 @@ def test_an_interrupted_upload_is_kept_and_goes_on_with_what_is_missing(
     last = go_on(standins, recording, store)
     assert set(standins.bucket.tries) == {3, 6}
     assert standins.bucket.arrived() == recording.read_bytes()
+    assert last.kept_seconds == standins.api.expires
     assert (last.sent, last.resumed) == (recording.stat().st_size, 4 * PART)
     assert (len(standins.api.begun), len(standins.api.completed)) == (1, 1)
     assert not saved(store)
@@ -127,12 +128,13 @@ def test_a_part_that_is_not_the_files_is_sent_again(
     assert standins.bucket.arrived() == recording.read_bytes()
 
 
-def test_where_etags_are_no_md5s_a_part_is_known_by_its_size(
-    standins: StandIns, recording: Path, store: UploadStore
+@pytest.mark.parametrize("wrong", [b"too short", b"\xff" * PART], ids=["another length", "other bytes"])
+def test_where_etags_are_no_md5s_only_a_part_we_have_sent_counts(
+    standins: StandIns, recording: Path, store: UploadStore, wrong: bytes
 ) -> None:
     standins.bucket.salt = b"a key of the bucket's own"
     interrupt(standins, recording, store)
-    standins.bucket.hold(2, b"too short")
+    standins.bucket.hold(2, wrong)
     go_on(standins, recording, store)
     assert set(standins.bucket.tries) == {2, 6}
     assert standins.bucket.arrived() == recording.read_bytes()
@@ -170,6 +172,55 @@ def test_an_upload_that_has_ended_is_begun_anew(
     assert len(standins.api.begun) == 2
     assert standins.bucket.tries == dict.fromkeys(range(1, 7), 1)
     assert not saved(store)
+
+
+def test_an_upload_that_is_refused_for_good_is_begun_anew(
+    standins: StandIns, recording: Path, store: UploadStore
+) -> None:
+    interrupt(standins, recording, store)
+    standins.api.routes[LIST] = lambda request: request.problem(403, "not_yours")
+    go_on(standins, recording, store)
+    assert (len(standins.api.begun), standins.api.aborted) == (2, 0)
+    assert not saved(store)
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_an_upload_that_is_refused_for_now_is_kept(
+    standins: StandIns, recording: Path, store: UploadStore, status: int
+) -> None:
+    interrupt(standins, recording, store)
+    standins.api.routes[LIST] = lambda request: request.problem(status, "not_now")
+    with pytest.raises(ServerProblem, match="not_now"):
+        standins.client.upload(recording, {"language": "en"}, resume=store)
+    assert (len(standins.api.begun), len(saved(store))) == (1, 1)
+
+
+def test_an_upload_canceled_while_it_goes_on_is_not_begun_anew(
+    standins: StandIns, recording: Path, store: UploadStore
+) -> None:
+    interrupt(standins, recording, store)
+    standins.bucket.faults = {6: [no_such_upload]}
+    standins.api.routes[f"GET /transcriptions/{ID}"] = lambda request: request.answer_json(
+        200, document("canceled")
+    )
+    with pytest.raises(BucketRefused, match="NoSuchUpload"):
+        standins.client.upload(recording, {"language": "en"}, resume=store)
+    assert len(standins.api.begun) == 1
+
+
+def test_an_upload_is_remembered_until_its_acceptance_could_be_told(
+    standins: StandIns, recording: Path, store: UploadStore
+) -> None:
+    call = f"GET /transcriptions/{ID}"
+    told = standins.api.routes[call]
+    standins.api.routes[call] = lambda request: request.problem(500, "internal")
+    with pytest.raises(ServerProblem, match="internal"):
+        standins.client.upload(recording, {"language": "en"}, resume=store)
+    assert (len(standins.api.completed), len(saved(store))) == (1, 1)
+    standins.api.routes[call] = told
+    standins.api.routes[LIST] = lambda request: request.problem(404, "no_such_upload")
+    assert standins.client.upload(recording, {"language": "en"}, resume=store).id == ID
+    assert (len(standins.api.begun), saved(store)) == (1, [])
 
 
 def test_a_server_that_is_away_is_not_waited_for_at_the_start(
@@ -239,13 +290,35 @@ def test_what_is_saved_is_the_users_alone(store: UploadStore) -> None:
 
 
 def test_a_weeks_old_entry_is_gone(store: UploadStore) -> None:
-    store.save("a", BEGUN)
-    store.save("b", BEGUN)
-    long_ago = time.time() - WEEK_SECONDS - 1
-    os.utime(store.folder / "a.json", (long_ago, long_ago))
-    assert store.find("b") == BEGUN
-    assert store.find("a") is None
-    assert [file.name for file in saved(store)] == ["b.json"]
+    old, new = "a" * 64, "b" * 64
+    store.save(old, BEGUN)
+    store.save(new, BEGUN)
+    unfinished = store.folder / "bucketscribe-abc.new"
+    unfinished.touch()
+    for file in (store.folder / f"{old}.json", unfinished):
+        os.utime(file, (0, 0))
+    assert store.find(new) == BEGUN
+    assert store.find(old) is None
+    assert [file.name for file in saved(store)] == [f"{new}.json"]
+
+
+def test_files_of_others_in_the_folder_are_left_alone(store: UploadStore) -> None:
+    store.folder.mkdir(parents=True)
+    for name in ("thesis.doc", "settings.json", "draft.new"):
+        (store.folder / name).touch()
+        os.utime(store.folder / name, (0, 0))
+    assert store.find("a" * 64) is None
+    assert len(saved(store)) == 3
+
+
+def test_who_has_no_home_has_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert not UploadStore.default().save("a", BEGUN)
+    assert UploadStore.default().find("a") is None
 
 
 def test_a_broken_entry_is_none(store: UploadStore) -> None:

@@ -124,3 +124,13 @@ def test_of_a_stream_no_more_is_held_than_is_being_sent(standins: StandIns) -> N
         assert tracemalloc.get_traced_memory()[1] < 2 * 16 * 1024**2
     finally:
         tracemalloc.stop()
+
+
+def test_a_stream_that_has_nothing_yet_is_not_taken_for_its_end(standins: StandIns) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(writing, "wb", buffering=0) as other:
+        other.write(b"RIFF")
+        with pytest.raises(UploadFailed, match="file_unreadable"):
+            standins.client.upload(pipe, name="talk.wav")
+    assert not standins.api.completed

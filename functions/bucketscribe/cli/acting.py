@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .arguments import DEFAULT_SERVER, STANDARD, As, Ids, Output, Server, State, chosen
-from .output import FAILED, NO_TRANSCRIPT, connected, explained, failure, note, say
+from .output import FAILED, NO_TRANSCRIPT, clean, connected, explained, failure, note, say
 from .places import NotWritten, Place, places
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _each(server: str, ids: list[str], act: Callable[["Client", str], str]) -> N
         failed = False
         for id in ids:
             try:
-                say(f"{id}  {act(client, id)}")
+                say(f"{clean(id)}  {clean(act(client, id))}")
             except ServerProblem as problem:
                 failed = True
                 note(f"Error: {id}: {explained(problem)}")

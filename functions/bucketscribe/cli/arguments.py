@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from . import complete
+from .output import senseless
 
 
 class Format(StrEnum):
@@ -74,6 +75,7 @@ Output = Annotated[
         metavar="FILE|FOLDER",
         help="Where to write instead of standard output. A folder, one that exists or ends in a slash, gets "
         "a file for each transcript, named as its recording.",
+        callback=lambda output: None if output == STANDARD else output,
     ),
 ]
 
@@ -97,14 +99,17 @@ def chosen(ids: list[str]) -> list[str]:
 def _piped() -> list[str]:
     """The first word of each line, or the id in a line of JSON."""
     if sys.stdin.isatty():
-        raise typer.BadParameter("standard input is a terminal: pipe ids into it", param_hint="-")
+        raise senseless("standard input is a terminal: pipe ids into it", "-")
     found = []
     for line in sys.stdin:
         if line.startswith("{"):
             try:
-                found.append(str(json.loads(line)["id"]))
+                id = json.loads(line)["id"]
             except (ValueError, KeyError):
-                raise typer.BadParameter(f"no id in this line: {line[:60]!r}", param_hint="-") from None
+                id = None
+            if not isinstance(id, str):
+                raise senseless(f"no id in this line: {line[:60]!r}", "-")
+            found.append(id)
         elif words := line.split():
             found.append(words[0])
     return found

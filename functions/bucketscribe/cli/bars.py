@@ -80,7 +80,10 @@ class Bars(Display):
         bar.update(task, completed=progress.sent)
 
     def changed(self, number: int, transcription: Transcription) -> None:
-        """Move the bar of a transcription: a new one for each stage, and none once it is final."""
+        """Move the bar of a transcription: a new one for each stage, and none once it is final.
+
+        While another recording is uploaded its bar stays the one that is seen.
+        """
         progress = transcription.progress
         stage = clean(progress.stage if progress else transcription.state)
         known, task = self._stages.get(number, (None, None))
@@ -104,6 +107,10 @@ class Bars(Display):
                     left="" if left is None else f"{duration(left)} left",
                 )
         self._fit()
+        if self._upload is not None and self._upload[0] == number:
+            self._upload = None
+        if self._upload is not None and not self._upload[1].finished:
+            return
         if self._stages:
             self._show(self._work)
         else:

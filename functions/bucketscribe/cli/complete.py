@@ -1,10 +1,12 @@
 """What a shell completes beyond commands, options and choices: languages, and ids of transcriptions.
 
 Asked at every press of Tab, so it imports little, waits a second at most for the server, and stays silent
-when it fails.
+when it fails. Names and ids are the server's words, and zsh evaluates what it is given to show: little of
+them is passed on.
 """
 
 import json
+import re
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,6 +20,8 @@ ANSWER_SECONDS = 1.0
 SHOWN = 50
 """The newest so many are offered."""
 
+ID = re.compile("[0-9a-f-]+")
+
 
 def transcriptions(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Ids that begin so, with what their owner knows them by."""
@@ -26,9 +30,9 @@ def transcriptions(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]
     try:
         found = _newest(str(server))
         return [
-            (one["id"], f"{one['state']} {_plain(one['name'])}")
+            (one["id"], _plain(f"{one['state']} {one['name']}"))
             for one in found
-            if one["id"].startswith(incomplete) and one["id"] not in given
+            if ID.fullmatch(one["id"]) and one["id"].startswith(incomplete) and one["id"] not in given
         ]
     except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return []
@@ -61,4 +65,5 @@ def _connection(server: str) -> "HTTPConnection":
 
 
 def _plain(name: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in name)
+    """Letters, digits and a few signs that no shell takes for anything else."""
+    return "".join(c if c.isalnum() or c in " ._-" else " " for c in name)

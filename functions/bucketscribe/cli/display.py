@@ -56,6 +56,7 @@ class Lines(Display):
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._last: dict[int, str] = {}
+        self._resumed: set[int] = set()
         self._trouble: str | None = None
 
     def sent(self, number: int, progress: "UploadProgress") -> None:
@@ -63,9 +64,11 @@ class Lines(Display):
         if number not in self._last:
             size = "" if progress.size is None else f" ({progress.size} bytes)"
             note(f"uploading {self._names[number]}{size}")
-            if progress.resumed:
-                note(f"resumed {part(progress)}")
             self._last[number] = ""
+        # Told when the rest is being sent: before, it is still being compared.
+        if number not in self._resumed and 0 < progress.resumed < progress.sent:
+            self._resumed.add(number)
+            note(f"resumed {part(progress)}")
         self.waiting(progress.waiting)
 
     def changed(self, number: int, transcription: "Transcription") -> None:

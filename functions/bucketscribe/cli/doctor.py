@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from .arguments import DEFAULT_SERVER, Server
-from .output import FAILED, clean, fail, say
+from .output import FAILED, clean, fail, say, senseless, write
 from .serve import read_settings
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _of_server(server: str) -> Iterator["Finding"]:
         if said is None:
             yield Finding(name, Verdict.UNKNOWN, "the server does not know one", needed=False)
         else:
-            yield found(name, said == "ok", clean(said), otherwise=means)
+            yield found(name, said == "ok", clean(said), otherwise=means, needed=name != "its queue")
     http = urllib3.PoolManager(retries=False, timeout=ANSWER_SECONDS)
     try:
         answer = http.request("GET", f"{server.rstrip('/')}/openapi.json")
@@ -133,7 +133,9 @@ def _of_store(settings: "Settings") -> Iterator[tuple[str, "Finding"]]:
         credentials.get_frozen_credentials,
     )
     named = [origin for origin in settings.allowed_origins if origin != "*"]
-    origins = named or [f"http://{settings.host}:{settings.port}"]
+    # Listening everywhere is no address that a browser has.
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+    origins = named or [f"http://{host}:{settings.port}"]
     with Probe(Bucket.connect(settings), presigner, origins, secrets.token_hex(8)) as probe:
         for finding in probe.findings():
             yield "bucket", finding
@@ -161,9 +163,7 @@ def _settings_of_up(data_dir: Path) -> "Settings":
         credentials = Credentials(**json.loads((data_dir / "credentials.json").read_text()))
         chosen = ports.Ports(**json.loads((data_dir / "ports.json").read_text()))
     except (OSError, ValueError, TypeError):
-        raise typer.BadParameter(
-            f"{data_dir} is no data folder of `bucketscribe up`", param_hint="--data-dir"
-        ) from None
+        raise senseless(f"{data_dir} is no data folder of `bucketscribe up`", "--data-dir") from None
     os.environ |= {
         "AWS_ACCESS_KEY_ID": credentials.access_key,
         "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
@@ -183,7 +183,7 @@ def _settings_of_up(data_dir: Path) -> "Settings":
 def _print_json(findings: Iterable[tuple[str, "Finding"]]) -> bool:
     grave = False
     for part, finding in findings:
-        say(json.dumps({"part": part, **asdict(finding)}, ensure_ascii=False))
+        say(json.dumps({"part": part, **asdict(finding)}))
         grave = grave or finding.grave
     return grave
 
@@ -198,7 +198,7 @@ def _print_lines(findings: Iterable[tuple[str, "Finding"]]) -> bool:
             last = part
         word = f"{WORDS[finding.verdict]:<7}"
         shown = typer.style(word, COLOURS[finding.verdict]) if coloured else word
-        say(f"  {shown}  {finding.name:<20} {clean(finding.seen)}")
+        write(f"  {shown}  {finding.name:<20} {clean(finding.seen)}\n".encode())
         if finding.means:
             say(f"{'':<32}{clean(finding.means)}")
         if finding.grave:

@@ -33,7 +33,7 @@ def ls(
         if as_json:
             for page in pages:
                 for found in page:
-                    say(found.model_dump_json())
+                    say(json.dumps(found.model_dump(mode="json")))
         elif sys.stdout.isatty():
             _tables(pages)
         else:
@@ -51,7 +51,7 @@ def show(
     with connected(server) as client:
         found = client.get(id)
     if as_json:
-        say(found.model_dump_json(indent=2))
+        say(json.dumps(found.model_dump(mode="json"), indent=2))
         return
     for name, value in _described(found).items():
         if value:
@@ -73,7 +73,8 @@ def _pages(client: "Client", state: State | None, limit: int | None) -> Iterator
 
 def _fields(found: "Transcription") -> tuple[str, ...]:
     seconds = "" if found.duration is None else f"{found.duration:g}"
-    return found.id, f"{found.created:%Y-%m-%dT%H:%M:%SZ}", found.state, seconds, clean(found.name)
+    fields = found.id, f"{found.created:%Y-%m-%dT%H:%M:%SZ}", found.state, seconds, found.name
+    return tuple(map(clean, fields))
 
 
 def _tables(pages: Iterator[Sequence["Transcription"]]) -> None:
@@ -94,9 +95,9 @@ def _tables(pages: Iterator[Sequence["Transcription"]]) -> None:
         table.add_column("name", no_wrap=True, overflow="ellipsis")
         for found in page:
             cells = [
-                Text(found.id),
+                Text(clean(found.id)),
                 Text(_moment(found.created)),
-                Text(_state(found), colours.get(found.state, "")),
+                Text(clean(_state(found)), colours.get(found.state, "")),
             ]
             if console.width >= 100:
                 cells.append(Text("" if found.duration is None else duration(found.duration)))

@@ -33,6 +33,9 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. A broken pipe is no error worth a word, and has a status of its own."""
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:  # closed by the caller
+                setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 -- for good
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

@@ -52,9 +52,14 @@ def note(message: str) -> None:
     typer.echo(clean(message), err=True)
 
 
+def senseless(message: str, what: str) -> typer.BadParameter:
+    """What makes no sense in the command line, at which of its words."""
+    return typer.BadParameter(clean(message), param_hint=what)
+
+
 def say(line: str) -> None:
-    """One line on standard output, as it is."""
-    write(f"{line}\n".encode(errors="replace"))
+    """One line on standard output, its tabs as they are."""
+    write(f"{_visible(line)}\n".encode())
 
 
 def write(data: bytes) -> None:
@@ -106,4 +111,8 @@ def duration(seconds: float) -> str:
 
 def clean(text: str) -> str:
     """The text on one line, with nothing invisible in it."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+    return _visible(" ".join(text.split()))
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() or c in "\t\n" else "\ufffd" for c in text)

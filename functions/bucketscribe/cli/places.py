@@ -3,14 +3,14 @@
 What makes no sense is `typer.BadParameter`, found out now and not after hours of transcribing.
 """
 
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 from .arguments import Format
-from .output import clean, write
+from .output import clean, senseless, write
 
 
 class NotWritten(Exception):
@@ -37,7 +37,7 @@ class Place:
             write(self.header.encode(errors="replace") + transcript)
             return
         try:
-            self.file.write_bytes(transcript)
+            _write(self.file, transcript)
         except OSError as error:
             raise NotWritten(
                 f"{self.file}: {error.strerror}. The transcript stays: bucketscribe get {id}"
@@ -55,9 +55,9 @@ def places(
     if output is None:
         printed = format or Format.TXT
         if several and printed is not Format.TXT:
-            raise typer.BadParameter(
+            raise senseless(
                 f"several {printed} transcripts are no {printed} file: give a folder with --output",
-                param_hint="--format",
+                "--format",
             )
         headers = [f"==> {clean(name)} <==\n" for name in names] if several else [""] * len(names)
         return [Place(None, printed, "\n" * bool(number) + header) for number, header in enumerate(headers)]
@@ -65,14 +65,23 @@ def places(
         kind = format or Format.TXT
         return [Place(_made(output) / f"{stem}.{kind}", kind) for stem in stems(names)]
     if several:
-        raise typer.BadParameter(
-            f"{output} is not a folder: for several, end it in a slash", param_hint="--output"
-        )
+        raise senseless(f"{output} is not a folder: for several, end it in a slash", "--output")
     file = Path(output)
     if not file.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {file.parent}", param_hint="--output")
+        raise senseless(f"there is no folder {file.parent}", "--output")
+    return [Place(file, _format(file, format))]
+
+
+def _format(file: Path, told: Format | None) -> Format:
+    """The format told, or else that of the file's name. Nothing is written over what may be a recording."""
+    from ..media import EXTENSIONS
+
     suffix = file.suffix.removeprefix(".").lower()
-    return [Place(file, format or (Format(suffix) if suffix in Format else Format.TXT))]
+    if suffix in EXTENSIONS:
+        raise senseless(f"{file} is a recording by its name", "--output")
+    if told is None and suffix and suffix not in Format:
+        raise senseless(f"{file}: its name tells no format, add --format", "--output")
+    return told or (Format(suffix) if suffix else Format.TXT)
 
 
 def stems(names: Iterable[str]) -> list[str]:
@@ -95,5 +104,21 @@ def _made(folder: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise typer.BadParameter(f"{folder}: {error.strerror}", param_hint="--output") from None
+        raise senseless(f"{folder}: {error.strerror}", "--output") from None
     return path
+
+
+def _write(file: Path, data: bytes) -> None:
+    """The file appears whole or not at all, but for one such as a named pipe. Raises OSError."""
+    if file.exists() and not file.is_file():
+        file.write_bytes(data)
+        return
+    target = file.resolve()
+    beside = target.with_name(f".bucketscribe-{os.getpid()}.new")
+    try:
+        beside.write_bytes(data)
+        beside.replace(target)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise

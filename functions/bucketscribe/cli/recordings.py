@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import typer
-
 from .arguments import STANDARD
+from .output import senseless
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -46,9 +45,9 @@ def gather(words: Sequence[str], name: str | None) -> list[Recording]:
         else:
             files |= {file.absolute(): file for file in _files(word) if file.absolute() not in files}
     if streams and (streams > 1 or files):
-        raise typer.BadParameter("standard input (-) must be the only recording", param_hint=FILES)
+        raise senseless("standard input (-) must be the only recording", FILES)
     if name is not None and len(files) > 1:
-        raise typer.BadParameter("a name is for one recording only", param_hint="--name")
+        raise senseless("a name is for one recording only", "--name")
     if streams:
         return [_standard_input(name)]
     return [Recording(file, name or _text(file.name)) for file in files.values()]
@@ -62,25 +61,27 @@ def _text(name: str) -> str:
 def _files(word: str) -> list[Path]:
     file = Path(word)
     if file.is_dir():
-        raise typer.BadParameter(
-            f"{word} is a folder: name its files, as in '{word}/*.mp3'", param_hint=FILES
-        )
+        raise senseless(f"{word} is a folder: name its files, as in '{word}/*.mp3'", FILES)
+    if file.exists() and not file.is_file():
+        raise senseless(f"{word} is not a regular file: give - and pipe it in, as with < {word}", FILES)
     if file.exists() or not glob.has_magic(word):
         try:
             file.open("rb").close()
         except OSError as error:
-            raise typer.BadParameter(f"{word}: {error.strerror}", param_hint=FILES) from None
+            raise senseless(f"{word}: {error.strerror}", FILES) from None
         return [file]
     matches = map(Path, glob.glob(word, recursive=True))  # noqa: PTH207 -- a pattern may be absolute
     found = sorted(match for match in matches if match.is_file())
     if not found:
-        raise typer.BadParameter(f"no file matches {word}", param_hint=FILES)
+        raise senseless(f"no file matches {word}", FILES)
     return found
 
 
 def _standard_input(name: str | None) -> Recording:
     if sys.stdin.isatty():
-        raise typer.BadParameter("standard input is a terminal: pipe a recording into it", param_hint="-")
+        raise senseless("standard input is a terminal: pipe a recording into it", "-")
+    # Another program may have left it so that "nothing yet" looks like its end.
+    os.set_blocking(sys.stdin.fileno(), True)
     # Unbuffered: Python cannot end while a thread waits for a buffered one.
     stream = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
     if name is not None:
@@ -104,14 +105,12 @@ def _extension(head: bytes) -> str:
         check_content(head)
         guesses = [guess.extension.removeprefix(".") for guess in puremagic.magic_string(head)]
     except Problem as problem:
-        raise typer.BadParameter(problem.detail, param_hint="-") from None
+        raise senseless(problem.detail, "-") from None
     except puremagic.PureError:
         guesses = []
     known: str | None = next((guess for guess in guesses if guess in EXTENSIONS), None)
     if known is None:
-        raise typer.BadParameter(
-            "its first bytes do not tell what it is: name it, as in --name talk.mp3", param_hint="-"
-        )
+        raise senseless("its first bytes do not tell what it is: name it, as in --name talk.mp3", "-")
     return known
 
 
@@ -125,9 +124,11 @@ class _Rejoined(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
         view = memoryview(buffer).cast("B")
-        data = self._head[: len(view)] or self._rest.read(len(view)) or b""
+        data = self._head[: len(view)] or self._rest.read(len(view))
+        if data is None:
+            return None
         self._head = self._head[len(data) :]
         view[: len(data)] = data
         return len(data)

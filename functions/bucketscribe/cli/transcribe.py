@@ -6,6 +6,7 @@ included, happens in the main thread. One recording that fails does not stop the
 
 import json
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import typer
 from . import complete
 from .arguments import DEFAULT_SERVER, As, Output, Server, Task
 from .display import Display, display
-from .output import FAILED, NO_TRANSCRIPT, clean, connected, explained, failure, note, say
+from .output import FAILED, NO_TRANSCRIPT, clean, connected, explained, failure, note, say, senseless
 from .places import NotWritten, Place, places
 from .recordings import Recording, gather
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 type News = Transcription | Exception | str | None
 """A new version; or the end of following it; or what has to be waited for, None when that is over."""
+
+HEAR_SECONDS = 1
+"""While a recording is uploaded, what has become of the others is heard this often."""
 
 FOLLOWED = 16
 """So many are followed at once: they are transcribed in about the order in which they were sent."""
@@ -79,7 +83,7 @@ def transcribe(
     """
     recordings = gather(files, name)
     if no_wait and (output is not None or format is not None):
-        raise typer.BadParameter("there is no transcript yet to write", param_hint="--no-wait")
+        raise senseless("there is no transcript yet to write", "--no-wait")
     targets: list[Place | None] = [None] * len(recordings)
     if output is not None or not (no_wait or as_json):
         targets = [*places(output, format, [recording.name for recording in recordings])]
@@ -110,7 +114,7 @@ class Job:
     place: Place | None
     transcription: "Transcription | None" = None
     error: "ClientError | NotWritten | None" = None
-    begun: bool = False
+    kept_seconds: float | None = None
     ended: bool = False
 
 
@@ -131,6 +135,7 @@ class Batch:
         self._sent: SimpleQueue[tuple[Job, str]] = SimpleQueue()
         self._news: SimpleQueue[tuple[Job, News]] = SimpleQueue()
         self._followers = 0
+        self._heard = time.monotonic()
 
     def run(self, options: Mapping[str, Any]) -> int:
         """From the first byte to the last transcript; returns the exit status."""
@@ -157,8 +162,10 @@ class Batch:
         recording = job.recording
 
         def tell(progress: "UploadProgress") -> None:
-            job.begun = True
+            job.kept_seconds = progress.kept_seconds
             self._shown.sent(job.number, progress)
+            if time.monotonic() - self._heard >= HEAR_SECONDS:
+                self._hear()
 
         try:
             job.transcription = self._client.upload(
@@ -197,6 +204,7 @@ class Batch:
 
     def _hear(self) -> None:
         """What there is to hear already."""
+        self._heard = time.monotonic()
         with suppress(Empty):
             while True:
                 self._take(*self._news.get_nowait())
@@ -243,16 +251,19 @@ class Batch:
             self._failed = True
             note(f"Error: {self._of(job)}{failure(found)} See: bucketscribe show {found.id}")
         if self._as_json:
-            say(json.dumps(self._line(job, written), ensure_ascii=False))
+            say(json.dumps(self._line(job, written)))
         elif found is not None and not self._wait:
-            say(found.id)
+            say(clean(found.id))
 
     def _lose(self, job: Job, error: "ClientError | NotWritten") -> None:
         """What went wrong is told at once, not only when it is this one's turn."""
         job.error = error
         self._lost = True
         self._shown.stop()
-        note(f"Error: {self._of(job)}{explained(error, self._server)}")
+        found = job.transcription
+        # NotWritten says so itself.
+        later = f" See: bucketscribe get {found.id}" if found and not isinstance(error, NotWritten) else ""
+        note(f"Error: {self._of(job)}{explained(error, self._server)}{later}")
 
     def _line(self, job: Job, written: bool) -> dict[str, Any]:
         found, error = job.transcription, job.error
@@ -274,8 +285,9 @@ class Batch:
         return f"{clean(job.recording.name)}: " if len(self._jobs) > 1 else ""
 
     def _tell_interrupted(self, job: Job) -> None:
-        if job.begun and job.recording.resumable and job.transcription is None:
-            note(f"What was sent of {job.recording.name} is kept: run it again within 10 minutes to go on.")
+        if job.kept_seconds is not None and job.transcription is None:
+            minutes = f"{job.kept_seconds / 60:.3g} minutes"
+            note(f"What was sent of {job.recording.name} is kept: run it again within {minutes} to go on.")
         self._tell_going_on()
 
     def _tell_going_on(self) -> None:
@@ -295,4 +307,4 @@ def _keep_recordings(recordings: Sequence[Recording], targets: Sequence[Place | 
     sources = {recording.source.resolve() for recording in recordings if isinstance(recording.source, Path)}
     for place in targets:
         if place is not None and place.file is not None and place.file.resolve() in sources:
-            raise typer.BadParameter(f"{place.file} is a recording", param_hint="--output")
+            raise senseless(f"{place.file} is a recording", "--output")

@@ -1,8 +1,8 @@
 """HTTP to the API: requests, problems, and which calls may be sent twice.
 
 A call that changes nothing when repeated is sent again after a lost answer or a gateway's error; any call is
-after a 503, which says that nothing was done. No redirect is followed here: the API's headers are for the API
-alone. Fails with `ServerProblem` (RFC 9457), or `Unreachable` when the tries are used up.
+after a 429 or 503, which say that nothing was done. No redirect is followed here: the API's headers are for
+the API alone. Fails with `ServerProblem` (RFC 9457), or `Unreachable` when the tries are used up.
 """
 
 import json
@@ -24,6 +24,9 @@ CONNECT_SECONDS = 30
 
 READ_SECONDS = 60
 """Completing an upload answers within 20 s, through a gateway within 30 s."""
+
+RETRY_AFTER_SECONDS = 10
+"""No server is waited for longer than this because it asks for it."""
 
 
 class Api:
@@ -47,12 +50,15 @@ class Api:
         headers: Mapping[str, str] | None = None,
         backoff: Backoff = QUICK,
         repeatable: bool | None = None,
+        redirects: bool = False,
+        seconds: float | None = None,
         stream_seconds: float | None = None,
         line: Line | None = None,
     ) -> BaseHTTPResponse:
-        """The answer, with a status below 400. Only GETs count as repeatable unless it is said.
+        """The answer, with a status below 300, or 400 if it may be one of the `redirects`.
 
-        With a `line`, no connection to the server is waited for, if the call is repeatable. With
+        Only GETs count as repeatable unless it is said. With a `line`, no connection to the server is waited
+        for, if the call is repeatable. Connecting and answering may each take `seconds`. With
         `stream_seconds` the body is left to be read, and nothing may be silent for longer than that.
         """
         repeatable = method == "GET" if repeatable is None else repeatable
@@ -61,24 +67,28 @@ class Api:
         while True:
             error: ServerProblem | Unreachable
             try:
-                response = self._send(method, url, body, headers, stream_seconds)
+                response = self._send(method, url, body, headers, seconds, stream_seconds)
             except HTTPError as lost:
                 error = Unreachable(self.server, reason(lost))
                 if line is not None and repeatable and is_offline(lost):
                     line.lost(error)
                     continue
-                again = repeatable
+                again, least = repeatable, 0.0
             else:
                 if line is not None:
                     line.found(self.server)
-                if response.status < 400:
+                if response.status < (400 if redirects else 300):
                     return response
+                if response.status < 400:
+                    raise bad_answer(response, f"status {response.status}")
                 error = problem(response)
-                again = response.status == 503 or (repeatable and response.status in (502, 504))
+                again = response.status in (429, 503) or (repeatable and response.status in (500, 502, 504))
+                asked = response.headers.get("Retry-After", "")
+                least = min(float(asked), RETRY_AFTER_SECONDS) if asked.isdecimal() else 0.0
             pause = next(pauses, None) if again else None
             if pause is None:
                 raise error
-            time.sleep(pause)
+            time.sleep(max(pause, least))
 
     def document[M: BaseModel](self, model: type[M], response: BaseHTTPResponse) -> M:
         """The answer's JSON as `model`. Raises ServerProblem `bad_answer` for anything else."""
@@ -99,6 +109,7 @@ class Api:
         url: str,
         body: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
+        seconds: float | None,
         stream_seconds: float | None,
     ) -> BaseHTTPResponse:
         sent = {"Accept": "application/json", **self._headers, **(headers or {})}
@@ -112,7 +123,9 @@ class Api:
             retries=False,
             redirect=False,
             preload_content=stream_seconds is None,
-            timeout=Timeout(connect=CONNECT_SECONDS, read=stream_seconds or READ_SECONDS),
+            timeout=Timeout(
+                connect=seconds or CONNECT_SECONDS, read=seconds or stream_seconds or READ_SECONDS
+            ),
         )
 
 

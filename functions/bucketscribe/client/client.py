@@ -24,13 +24,13 @@ from urllib3.exceptions import HTTPError
 
 from .api import CONNECT_SECONDS, READ_SECONDS, Api, bad_answer, reason
 from .backoff import PATIENT, QUICK, Backoff
-from .errors import ClientError, ServerProblem, Unreachable
+from .errors import BucketRefused, ServerProblem, Unreachable
 from .events import follow, path
 from .model import Health, Page, Transcription
 from .offline import Line
 from .recording import File, Stream
 from .resume import UploadStore
-from .transfer import UploadProgress, refusal
+from .transfer import UploadProgress, is_passing, refusal
 from .upload import Upload
 
 
@@ -163,7 +163,7 @@ class Client:
 
     def _result(self, path: str, what: str) -> bytes:
         """Something the API has, or, as a rule, sends on to the bucket for."""
-        response = self._api.call("GET", path, backoff=self._quick)
+        response = self._api.call("GET", path, backoff=self._quick, redirects=True)
         if response.status == 200:
             return response.data
         location = response.headers.get("Location")
@@ -191,7 +191,7 @@ class Client:
         """From the bucket, which must not see the API's headers."""
         pauses = self._quick.pauses()
         while True:
-            error: ClientError
+            error: BucketRefused | Unreachable
             try:
                 response = self._pool.request(
                     "GET",
@@ -206,7 +206,7 @@ class Client:
                 if response.status == 200:
                     return response.data
                 error = refusal(response, what)
-                if response.status < 500:
+                if not is_passing(error):
                     raise error
             pause = next(pauses, None)
             if pause is None:

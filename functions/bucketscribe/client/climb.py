@@ -21,11 +21,11 @@ REST_WINDOWS = 2
 
 
 class Climb:
-    """`limit` is how many parts may be on their way, from 1 to `ceiling`."""
+    """`limit` is how many parts may be on their way, from 1 to `ceiling`. For one transfer."""
 
-    def __init__(self, ceiling: int) -> None:
+    def __init__(self, ceiling: int, limit: int = START) -> None:
         self.ceiling = ceiling
-        self.limit = min(START, ceiling)
+        self.limit = min(limit, ceiling)
         self._settled_at: float | None = None
         self._since = (0.0, 0)
         self._failures = 0

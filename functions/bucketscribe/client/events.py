@@ -74,7 +74,11 @@ def follow(api: Api, id: str, pace_seconds: float, backoff: Backoff, line: Line)
 
 
 def path(id: str) -> str:
-    """The address of a transcription on its server."""
+    """The address of a transcription on its server. Raises ServerProblem for what would be another's."""
+    if id in ("", ".", ".."):
+        raise ServerProblem(
+            HTTPStatus.NOT_FOUND, "no_such_transcription", f"There is no transcription {id!r}.", {}
+        )
     return f"/transcriptions/{quote(id, safe='')}"
 
 

@@ -60,8 +60,11 @@ class Line:
         """What is waited for, in a few words."""
         return next((words for _, words in self._away.copy().values()), None)
 
-    def lost(self, error: Unreachable) -> None:
-        """Pause until it is time to try again. Raises the error when its server was away for too long."""
+    def lost(self, error: Unreachable) -> bool:
+        """Pause until it is time to try again; whether somebody has got through meanwhile.
+
+        Raises the error when its server was away for too long.
+        """
         now = time.monotonic()
         words = f"no connection to {urlsplit(error.server).netloc}: {error.reason}"
         with self._changed:
@@ -77,6 +80,7 @@ class Line:
                 self._changed.wait(min(pause * random.uniform(0.5, 1), left))  # noqa: S311 -- jitter
             if left <= 0 or self._closed:
                 raise error
+            return error.server not in self._away
 
     def found(self, server: str) -> None:
         """A server has answered, whatever it said."""

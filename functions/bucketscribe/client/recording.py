@@ -161,7 +161,12 @@ class Stream:
         """So many bytes, fewer only at the end."""
         data, self._ahead = bytearray(self._ahead), b""
         try:
-            while len(data) < length and (block := self._stream.read(min(1024**2, length - len(data)))):
+            while len(data) < length:
+                block: bytes | None = self._stream.read(min(1024**2, length - len(data)))
+                if block is None:
+                    raise UploadFailed("file_unreadable", f"{self.name}: it is read without waiting for it.")
+                if not block:
+                    break
                 data += block
         except OSError as error:
             raise _unreadable(self.name, error) from error

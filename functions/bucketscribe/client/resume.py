@@ -9,6 +9,7 @@ cannot be written to costs the memory, not the upload.
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -26,10 +27,14 @@ SAMPLE_BYTES = 64 * 1024
 """Read from the beginning and from the end of a file, to tell it from others of its name, size and time."""
 
 
+OURS = re.compile(r"[0-9a-f]{64}\.json|bucketscribe-\w+\.new")
+"""Names of files we make. The folder may be one that holds others, too."""
+
+
 class Begun(BaseModel):
     """An upload as its server knows it: `partSize` in bytes; it ends when idle for `expires` seconds.
 
-    `opaque` is what was learned of its bucket: a part's ETag is not its MD5, however it looks.
+    `sent` are ETag and MD5 of the parts that were sent into a bucket whose ETags are no MD5s.
     """
 
     id: str
@@ -37,7 +42,7 @@ class Begun(BaseModel):
     uploadId: str  # noqa: N815 -- the wire's name
     partSize: int  # noqa: N815 -- the wire's name
     expires: float = 600
-    opaque: bool = False
+    sent: dict[int, tuple[str, str]] = {}
 
 
 class UploadStore:
@@ -51,15 +56,18 @@ class UploadStore:
         """The user's own: `$XDG_STATE_HOME/bucketscribe/uploads`, by default under `~/.local/state`."""
         state = os.environ.get("XDG_STATE_HOME", "")
         # The XDG Base Directory Specification has relative paths ignored.
-        base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+        try:
+            base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+        except RuntimeError:
+            base = Path(os.devnull)  # who has no home has no memory: nothing can be written there
         return cls(base / "bucketscribe" / "uploads")
 
     def find(self, key: str) -> Begun | None:
-        """The upload saved under a key, if it is not too old. Removes all that are."""
+        """The upload saved under a key, if it is not too old. Removes all of ours that are."""
         with suppress(OSError):
             for file in self.folder.iterdir():
-                with suppress(FileNotFoundError):
-                    if time.time() - file.stat().st_mtime > WEEK_SECONDS:
+                with suppress(OSError):
+                    if OURS.fullmatch(file.name) and time.time() - file.stat().st_mtime > WEEK_SECONDS:
                         file.unlink()
         try:
             return Begun.model_validate_json(self._file(key).read_bytes())
@@ -71,7 +79,7 @@ class UploadStore:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # mkstemp makes it 0600.
-            handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".new")
+            handle, temporary = tempfile.mkstemp(".new", "bucketscribe-", self.folder)
             with os.fdopen(handle, "w") as file:
                 file.write(begun.model_dump_json())
             Path(temporary).replace(self._file(key))

@@ -1,12 +1,14 @@
 """A recording's parts on their way into the bucket: a few at a time, each read as it is sent.
 
-Memory is one block a thread for a file, whatever the size of its parts, and one part a thread for a stream. A
-part is tried again after a broken connection, a 5xx or a 429, always with a newly signed URL: a bucket that
-refuses an expired one may close the connection before its 403 is read. Where there is no connection at all,
-`Line` waits for one. Fails with `Unreachable`, `BucketRefused` or `UploadFailed`, or as signing does; then,
-and on Ctrl-C, no thread sends another block. S3's rules are those of UploadPart's API reference.
+Memory is one block a thread for a file, whatever the size of its parts, and one part a thread for a stream.
+A part is tried again after a broken connection, or what `is_passing` tells of, always with a newly signed
+URL: a bucket that refuses an expired one may close the connection before its 403 is read. Where there is no
+connection at all, `Line` waits for one. Fails with `Unreachable`, `BucketRefused` or `UploadFailed`, or as
+signing does; then, and on Ctrl-C, no thread sends another block. S3's rules are those of UploadPart's API
+reference.
 """
 
+import hashlib
 import re
 import threading
 import time
@@ -36,6 +38,9 @@ ANSWER_SECONDS = 120
 REFUSALS = 3
 """A part refused with 403 this often in a row was not refused for the age of its URL."""
 
+MISTAKES = 2
+"""A part whose ETag is this often not its MD5 has not been damaged on its way."""
+
 TELL_SECONDS = 0.1
 STOP_SECONDS = 2.0
 
@@ -49,7 +54,8 @@ class UploadProgress:
 
     `sent` includes what is `resumed`: what an earlier try had sent and the bucket still held. It falls back
     when a part has to be sent again. `size` is None for a stream. `waiting` says what for, in a few words, if
-    nothing can be sent at the moment. `parallel` is how many parts are on their way at once.
+    nothing can be sent at the moment. `parallel` is how many parts are on their way at once. Interrupted,
+    it can go on within `kept_seconds`; None where it cannot.
     """
 
     sent: int
@@ -57,6 +63,7 @@ class UploadProgress:
     resumed: int = 0
     waiting: str | None = None
     parallel: int = 0
+    kept_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +119,10 @@ class SignedUrls:
 class Transfer:
     """One pass over a recording's parts, but for those `held` already. Used once.
 
-    A held part counts if its size and MD5 are right; where the bucket's ETags are `opaque`, its size must do.
-    Whether they are is found out with the first part sent. `climb` says how many threads send; the first of
-    them have the lowest places, and one whose place is too high leaves when its part has been sent. In the
-    end the `line` is closed.
+    A part has arrived if its ETag is its MD5. If it is not, twice, the bucket's ETags are `opaque`: then
+    `sent` tells by ETag and MD5 what was sent, and of what is held only that counts. `climb` says how many
+    threads send; the first of them have the lowest places, and one whose place is too high leaves when its
+    part has been sent. In the end the `line` is closed.
     """
 
     def __init__(
@@ -124,7 +131,7 @@ class Transfer:
         recording: File | Stream,
         part_size: int,
         held: Mapping[int, Held],
-        opaque: bool,
+        sent: Mapping[int, tuple[str, str]],
         sign: Sign,
         climb: Climb,
         backoff: Backoff,
@@ -137,8 +144,8 @@ class Transfer:
         self._taking = threading.Lock()
         self._all_taken = threading.Event()
         self._held = held
-        self.opaque = opaque
-        self._tested = False
+        self.sent = dict(sent)
+        self.opaque = bool(sent)
         self._stop = threading.Event()
         self._line = line
         self._urls = SignedUrls(sign, last, self._line, self._stop)
@@ -204,7 +211,6 @@ class Transfer:
                 resumed = etag is not None
                 if etag is None:
                     etag = self._send(place, part)
-                    self._test(part, etag)
                 with self._counting:
                     self._part_sent[place] = 0
                     self._finished += part.length
@@ -232,40 +238,47 @@ class Transfer:
         held = self._held.get(part.number)
         if held is None or held.size != part.length:
             return None
-        return held.etag if self.opaque or _bare(held.etag) == md5(part) else None
-
-    def _test(self, part: Part, etag: str) -> None:
-        if not self._tested:
-            self._tested = True
-            self.opaque = _bare(etag) != md5(part)
+        etag, digest = _bare(held.etag), md5(part)
+        return held.etag if etag == digest or self.sent.get(part.number) == (etag, digest) else None
 
     def _send(self, place: int, part: Part) -> str:
         """One part, as often as it takes; its ETag."""
         pauses = self._backoff.pauses()
-        refusals = 0
+        refusals = mistaken = 0
         url: str | None = None
         while True:
             url = self._urls.get(part.number, failed=url)
             error: BucketRefused | Unreachable
             try:
-                response = self._put(place, part, url)
+                digest = hashlib.md5(usedforsecurity=False)
+                response = self._put(place, part, url, digest.update)
             except HTTPError as lost:
                 error = Unreachable(_origin(url), reason(lost))
                 if is_offline(lost):
                     self._failed()
-                    self._line.lost(error)
+                    # Where others get through it is this part's own trouble, which does not last for ever.
+                    if self._line.lost(error) and next(pauses, None) is None:
+                        raise error from lost
                     continue
             else:
                 self._line.found(_origin(url))
                 if response.status == HTTPStatus.OK:
-                    return _etag(response, part.number)
+                    etag = _etag(response, part.number)
+                    if _bare(etag) == digest.hexdigest():
+                        return etag
+                    mistaken += 1
+                    self.opaque = self.opaque or mistaken == MISTAKES
+                    if self.opaque:
+                        self.sent[part.number] = _bare(etag), digest.hexdigest()
+                        return etag
+                    continue
                 error = refusal(response, f"part {part.number}")
                 if response.status == HTTPStatus.FORBIDDEN:
                     refusals += 1
                     if refusals == REFUSALS:
                         raise error
                     continue
-                if response.status < 500 and response.status != HTTPStatus.TOO_MANY_REQUESTS:
+                if not is_passing(error):
                     raise error
             self._failed()
             pause = next(pauses, None)
@@ -278,23 +291,26 @@ class Transfer:
         with self._counting:
             self._failures += 1
 
-    def _put(self, place: int, part: Part, url: str) -> BaseHTTPResponse:
+    def _put(
+        self, place: int, part: Part, url: str, digest: Callable[[memoryview], None]
+    ) -> BaseHTTPResponse:
         self._part_sent[place] = 0
         return self._pool.request(
             "PUT",
             url,
             # urllib3 passes on whatever a socket takes.
-            body=cast("Iterator[bytes]", self._blocks(place, part)),
+            body=cast("Iterator[bytes]", self._blocks(place, part, digest)),
             headers={"Content-Length": str(part.length)},  # signed, so exact
             retries=False,
             redirect=False,
             timeout=Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
         )
 
-    def _blocks(self, place: int, part: Part) -> Iterator[memoryview]:
+    def _blocks(self, place: int, part: Part, digest: Callable[[memoryview], None]) -> Iterator[memoryview]:
         for block in part.blocks():
             if self._stop.is_set():
                 raise _Stopped
+            digest(block)
             yield block
             self._part_sent[place] += len(block)
             self._all_sent[place] += len(block)
@@ -305,6 +321,15 @@ def refusal(response: BaseHTTPResponse, what: str) -> BucketRefused:
     code = re.search(rb"<Code>([^<]{1,100})</Code>", response.data)
     return BucketRefused(
         response.status, code[1].decode(errors="replace") if code else str(response.reason or ""), what
+    )
+
+
+def is_passing(error: BucketRefused) -> bool:
+    """Whether the bucket may think otherwise the next time."""
+    return (
+        error.status >= 500
+        or error.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+        or error.reason == "RequestTimeout"  # S3's, with a 400: the body came too slowly
     )
 
 

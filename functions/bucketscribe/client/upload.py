@@ -8,6 +8,7 @@ begin → save → parts → complete → forget. What can come in between:
   for the transcription, and finds that it was accepted.
 - The upload has ended, for being idle or by a cancel: a file's is begun anew, once.
 - Another process sends the same upload: parts are sent twice, and both complete it, which is one completion.
+- The server refuses an upload found saved, for good: it is begun anew, which is saved in the other's place.
 - What is in the bucket is not what was listed: the bucket is asked again, and the difference sent.
 """
 
@@ -35,8 +36,14 @@ from .transfer import Held, Transfer, UploadProgress
 ROUNDS = 3
 """How often the bucket's list may differ from ours."""
 
+ABORT_SECONDS = 3
+"""Who gives up, perhaps for want of a connection, waits for none: the server ends idle uploads itself."""
+
 ACCEPTED = frozenset({"completing", "queued", "running", "completed", "failed"})
 ENDED = frozenset({"no_such_upload", "upload_expired"})
+PASSING = frozenset({401, 408, 429})
+"""Statuses of refusals that need not be for good."""
+
 REFUSED = frozenset({"unsupported_media", "too_large", "invalid_part"})
 
 
@@ -88,7 +95,8 @@ class Upload:
         if store is not None and isinstance(recording, File):
             self._store = store
             self._saved_as = key_of(api.server, recording, self._options)
-        self._kept = False
+        self._kept_seconds: float | None = None
+        self._known = False
         self._climb = Climb(parallel)
         self._quick = quick
         self._patient = patient
@@ -125,23 +133,24 @@ class Upload:
                 if found is None or found.state not in ACCEPTED:
                     why = self._explained(begun, error)
                     # Somebody has canceled what we are sending: they do not want it sent again.
-                    canceled = found is not None and found.state == "canceled" and not resumed
+                    canceled = found is not None and found.state == "canceled" and self._known
                     raise (why if canceled else _Ended(why)) from None
         except BaseException as error:
-            if not self._kept or _is_final(error):
+            if self._kept_seconds is None or _is_final(error):
                 self._forget(begun)
                 self._abort(begun)
             raise
+        accepted = self._get(begun.id)
         self._forget(begun)
-        return self._get(begun.id)
+        return accepted
 
     def _send(self, begun: Begun, *, resumed: bool) -> None:
         """Send what the bucket does not hold, and complete."""
         over = threading.Event()
         threading.Thread(target=self._keep_alive, args=(begun, over), daemon=True).start()
         try:
-            # The first contact: whoever is not there now is not waited for.
-            held = self._held(begun, self._quick) if resumed else {}
+            held = self._first_held(begun) if resumed else {}
+            self._known = True
             for left in reversed(range(ROUNDS)):
                 etags = self._transfer(begun, held)
                 self._recording.check()
@@ -155,6 +164,17 @@ class Upload:
         finally:
             over.set()
 
+    def _first_held(self, begun: Begun) -> dict[int, Held]:
+        """What the bucket holds of an upload found saved. Whoever is not there now is not waited for."""
+        try:
+            return self._held(begun, self._quick)
+        except ServerProblem as problem:
+            # What is no problem document is a proxy's, which may have its reasons for today only.
+            lasting = problem.document and 400 <= problem.status < 500 and problem.status not in PASSING
+            if problem.code in ENDED or not lasting:
+                raise
+            raise _Ended(problem) from None
+
     def _transfer(self, begun: Begun, held: Mapping[int, Held]) -> dict[int, str]:
         def sign(first: int, last: int, line: Line) -> Mapping[int, str]:
             response = self._api.call(
@@ -166,12 +186,13 @@ class Upload:
             )
             return self._api.document(_Signed, response).presignedUrls
 
+        self._climb = Climb(self._climb.ceiling, self._climb.limit)
         transfer = Transfer(
             self._pool,
             self._recording,
             begun.partSize,
             held,
-            begun.opaque,
+            begun.sent,
             sign,
             self._climb,
             self._patient,
@@ -179,8 +200,9 @@ class Upload:
         )
 
         def hear(progress: UploadProgress) -> None:
-            if transfer.opaque != begun.opaque:
-                begun.opaque = transfer.opaque
+            sent = transfer.sent.copy()  # the threads go on
+            if sent != begun.sent:
+                begun.sent = sent
                 self._save(begun)
             self._tell_progress(progress)
 
@@ -188,7 +210,7 @@ class Upload:
 
     def _keep_alive(self, begun: Begun, over: threading.Event) -> None:
         """On a slow line no part may be finished in time: asking for the list counts as a sign of life."""
-        while not over.wait(begun.expires / 4):
+        while not over.wait(max(1, begun.expires / 4)):
             with suppress(ClientError):
                 self._held(begun, self._quick)
 
@@ -196,11 +218,11 @@ class Upload:
 
     def _find(self) -> Begun | None:
         begun = None if self._store is None else self._store.find(self._saved_as)
-        self._kept = begun is not None
+        self._kept_seconds = None if begun is None else begun.expires
         return begun
 
-    def _save(self, begun: Begun) -> None:
-        self._kept = self._store is not None and self._store.save(self._saved_as, begun)
+    def _save(self, begun: Begun) -> bool:
+        return self._store is not None and self._store.save(self._saved_as, begun)
 
     def _forget(self, begun: Begun) -> None:
         if self._store is not None:
@@ -209,8 +231,8 @@ class Upload:
     # What the caller hears
 
     def _tell_progress(self, progress: UploadProgress) -> None:
-        self._told = progress
-        self._on_progress(progress)
+        self._told = replace(progress, kept_seconds=self._kept_seconds)
+        self._on_progress(self._told)
 
     def _tell(self, waiting: str | None) -> None:
         self._tell_progress(replace(self._told, waiting=waiting))
@@ -227,7 +249,7 @@ class Upload:
         }
         response = self._api.call("POST", "/s3/multipart", body=body, backoff=self._quick)
         begun = self._api.document(Begun, response)
-        self._save(begun)
+        self._kept_seconds = begun.expires if self._save(begun) else None
         return begun
 
     def _held(self, begun: Begun, backoff: Backoff, line: Line | None = None) -> dict[int, Held]:
@@ -250,7 +272,7 @@ class Upload:
 
     def _abort(self, begun: Begun) -> None:
         with suppress(ClientError):
-            self._api.call("DELETE", _path(begun), query={"key": begun.key}, backoff=self._quick)
+            self._api.call("DELETE", _path(begun), query={"key": begun.key}, seconds=ABORT_SECONDS)
 
     def _get(self, id: str) -> Transcription:
         response = self._api.call("GET", path(id), backoff=self._patient, line=self._line)
@@ -290,4 +312,4 @@ def _is_final(error: BaseException) -> bool:
     """Whether nothing of the upload is of any more use."""
     if isinstance(error, ServerProblem):
         return error.code in ENDED | REFUSED
-    return isinstance(error, _Ended | UploadFailed)
+    return isinstance(error, UploadFailed)
