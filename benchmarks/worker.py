@@ -73,7 +73,7 @@ def wait(service: Service, id: str, *states: State, look: float = LOOK_SECONDS) 
 
 @contextmanager
 def queue(servers: Servers) -> Iterator[Service]:
-    """The service with a queue of its own: a worker that was killed may still take a message from the last."""
+    """The service with a queue of its own: a worker that was killed may yet take a message from the last."""
     client = Queue.connect(servers.settings).client
     url = client.create_queue(QueueName=f"jobs-{uuid.uuid4()}")["QueueUrl"]
     yield Service.connect(servers.settings.model_copy(update={"queue_url": url}))
