@@ -24,6 +24,7 @@ from bucketscribe.worker.engines.base import (
 from bucketscribe.worker.engines.faster_whisper import FasterWhisper
 from bucketscribe.worker.guards import without_loops
 from bucketscribe.worker.models import resolve
+from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 
 JFK = Path(__file__).parents[1] / "media" / "jfk.wav"
 SAID = (
@@ -173,6 +174,26 @@ def test_no_word_is_lost_or_doubled_in_minutes_of_talk(engine: Engine, speech: S
     assert without_loops(heard.words, heard.speech) == (list(heard.words), [])
     captions = cues(heard.words)
     assert said([word for cue in captions for word in cue]) == words_of(SAID) * 12
+
+
+def test_what_was_listened_to_is_not_encoded_again_and_gives_the_same_words(
+    engine: Engine, speech: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = []
+    encode = WhisperModel.encode
+
+    def counted(self: WhisperModel, features: Samples) -> object:
+        encoded.append(len(features))
+        return encode(self, features)
+
+    monkeypatch.setattr(WhisperModel, "encode", counted)
+    alone = engine.transcribe(speech, english("base"), ignore)
+    assert encoded == [1]
+    encoded.clear()
+    for _ in range(2):
+        assert engine.language(speech, "base") is not None
+        assert engine.transcribe(speech, english("base"), ignore) == alone
+    assert encoded == [1, 1]
 
 
 def test_the_same_audio_gives_the_same_words_in_every_process(

@@ -68,6 +68,26 @@ type _Clip = list[_Stretch]
 """What is transcribed in one piece: stretches of up to `CLIP_SECONDS` together."""
 
 
+class _Whisper(WhisperModel):  # type: ignore[misc]
+    """Whisper that does not encode twice in a row what it has just encoded.
+
+    A short recording is one clip, which is listened to for its language first, and then transcribed.
+    """
+
+    _last: tuple[np.ndarray, Any] | None = None
+
+    def encode(self, features: np.ndarray) -> Any:
+        """What the encoder makes of features of shape (clips, mels, frames), or of one clip's."""
+        clips = features.reshape(-1, *features.shape[-2:])
+        last, self._last = self._last, None
+        if last is not None and np.array_equal(last[0], clips):
+            return last[1]
+        encoded = super().encode(clips)
+        if len(clips) == 1:
+            self._last = clips, encoded
+        return encoded
+
+
 class FasterWhisper:
     """`Engine` on faster-whisper. `resolve` turns a model's name into a path or a name for the hub."""
 
@@ -97,7 +117,7 @@ class FasterWhisper:
         self._loaded.clear()
         gc.collect()  # the old model's memory must be free before the new one needs it
         try:
-            loaded = WhisperModel(
+            loaded = _Whisper(
                 path,
                 device=self._device,
                 compute_type="float16" if self._device == "cuda" else "int8",
@@ -116,21 +136,22 @@ class FasterWhisper:
         return whisper.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
     def language(self, audio: Samples, model: str) -> tuple[str, float] | None:
-        """The language of the first 30 s of speech, wherever in the audio they are."""
+        """The language of the first clip of speech, wherever in the audio it is."""
         self.load(model)
         whisper: WhisperModel = self._loaded[model].model
-        wanted = CLIP_SECONDS * SAMPLE_RATE
-        speech: list[Samples] = []
+        speech: list[_Stretch] = []
         for found, _ in _speech(audio):
-            speech += [audio[stretch.start : stretch.end] for stretch in found]
+            speech += found
             if speech and not whisper.model.is_multilingual:
                 return "en", 1.0
-            if sum(map(len, speech)) >= wanted:
+            if sum(stretch.seconds for stretch in speech) >= CLIP_SECONDS:
                 break
         if not speech:
             return None
         with self._guarded():
-            language, probability, _ = whisper.detect_language(np.concatenate(speech)[:wanted])
+            # The very features that `transcribe` begins with.
+            features = whisper.feature_extractor(_sound(audio, _clips(speech)[0]))[..., :-1]
+            language, probability, _ = whisper.detect_language(features=features)
         return language, float(probability)
 
     def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
@@ -206,12 +227,16 @@ def _clips(speech: Iterable[_Stretch]) -> list[_Clip]:
     return clips
 
 
+def _sound(audio: Samples, clip: _Clip) -> Samples:
+    return np.concatenate([audio[part.start : part.end] for part in clip])
+
+
 def _hear(
     pipeline: BatchedInferencePipeline, audio: Samples, clips: list[_Clip], request: Request
 ) -> Iterator[Word]:
     """What is said in the clips."""
     prompt, hotwords = _hints(pipeline, request)
-    sounds = [np.concatenate([audio[part.start : part.end] for part in clip]) for clip in clips]
+    sounds = [_sound(audio, clip) for clip in clips]
     ends = np.cumsum([len(sound) for sound in sounds]) / SAMPLE_RATE
     heard, _ = pipeline.transcribe(
         np.concatenate(sounds),
