@@ -33,6 +33,7 @@ from tests.integration.conftest import Uploader
 from tests.integration.test_transcriptions import claimed
 from tests.integration.test_uploading import SPEECH
 from tests.media.make import encode, speech
+from tests.media.odd import tracks
 from tests.servers import Servers
 
 
@@ -171,6 +172,15 @@ def test_what_an_engine_cannot_do_is_a_warning(uploader: Uploader, service: Serv
     upload = uploader.send(SPEECH, diarize=True)
     transcript = run_of(service, upload.id).finish().transcript
     assert [warning.code for warning in transcript.warnings] == ["no_speakers"]
+
+
+def test_which_of_several_sound_tracks_was_transcribed_is_said(uploader: Uploader, service: Service) -> None:
+    film = tracks("matroska", *speech(), [(64_000, False, "fra"), (48_000, True, "eng")])
+    transcript = run_of(service, uploader.send(film, "film.mkv").id).finish().transcript
+    (warning,) = transcript.warnings
+    assert warning.code == "several_tracks"
+    assert "2 sound tracks; number 2 (eng)" in warning.message
+    assert "for your country" in transcript.text
 
 
 def test_a_language_the_model_does_not_know_is_a_warning_and_not_a_fact(
