@@ -21,6 +21,7 @@ from bucketscribe.sweep import Sweep
 from bucketscribe.transcript import Word
 from bucketscribe.transcriptions import Facts, LeaseLost
 from bucketscribe.worker.engines.base import Heard, Report, Request, Samples
+from bucketscribe.worker.main import Worker
 from bucketscribe.worker.run import Run
 from bucketscribe.worker.status import Status
 from fastapi.testclient import TestClient
@@ -322,6 +323,22 @@ def test_a_worker_that_wakes_late_does_not_spoil_what_another_finished(world: Wo
     assert finished == {
         entry.key: entry.etag for entry in world.bucket.listing(f"results/{case.owner}/{case.id}/")
     }
+    ends(world, case, COMPLETED, run=1)
+
+
+def test_a_worker_whose_engine_hangs_ends_and_leaves_its_run_to_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(StandInEngine):
+        def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
+            raise AssertionError(threading.Event().wait())
+
+    case = world.queued()
+    monkeypatch.setattr("bucketscribe.worker.main.HUNG_SECONDS", 0.5)
+    child = world.start(lambda service: Worker(service, Hanging()).run())
+    child.go()
+    assert child.end() is None
+    assert world.state(case) is State.RUNNING
     ends(world, case, COMPLETED, run=1)
 
 

@@ -18,6 +18,7 @@ import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 
@@ -40,6 +41,8 @@ log = structlog.get_logger()
 
 RECEIVE_SECONDS = 20
 OLDEST_LOOKED_AT = 10
+HUNG_SECONDS = 900.0
+"""Work that was not heard of for this long will not be heard of any more; a batch takes minutes at most."""
 
 
 class Stopping(BaseException):
@@ -151,6 +154,8 @@ class Worker:
             self._pause(min(self.service.settings.heartbeat_seconds, max(ends - time.monotonic(), 0)))
             if not outcome.empty():
                 break
+            if status.silent_seconds > HUNG_SECONDS:
+                self._give_up(claim)
             if self.stopping and ends == math.inf:
                 status.stop_after_window.set()
                 ends = time.monotonic() + self._grace(status)
@@ -162,6 +167,12 @@ class Worker:
                 held = self._renew(claim, status)
         if held:
             self._end(claim, status, outcome.get())
+
+    def _give_up(self, claim: Claim) -> NoReturn:
+        """End the process, as nothing else ends a thread that hangs; the lease ends as after a kill."""
+        log.error("work hangs", id=claim.record.id, code="worker_hung")
+        sys.stderr.flush()
+        os._exit(1)
 
     def _grace(self, status: Status) -> float:
         """How long the window under way may still take, in seconds: not at all if it will not be saved."""

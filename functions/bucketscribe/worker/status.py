@@ -26,9 +26,11 @@ class Status:
         """Set to stop when the window under way is saved."""
         self._saved = saved
         self._pace = Pace()
+        self._heard_of = time.monotonic()
 
     def check(self) -> None:
         """Raises Stopped once the work is to stop at once."""
+        self._heard_of = time.monotonic()
         if self.stop.is_set():
             raise Stopped
 
@@ -69,6 +71,11 @@ class Status:
         self._saved()
         if self.stop_after_window.is_set():
             raise Stopped
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing was heard of the work. A model that is being fetched says nothing for long."""
+        return 0.0 if self.progress.stage == "loading" else time.monotonic() - self._heard_of
 
     @property
     def window_left(self) -> float | None:
