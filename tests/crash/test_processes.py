@@ -129,6 +129,7 @@ def worker(servers: Servers, settings: Settings) -> Iterator[subprocess.Popen[by
         BUCKETSCRIBE_DEVICE="cpu",
         BUCKETSCRIBE_LEASE_SECONDS="3",
         BUCKETSCRIBE_HEARTBEAT_SECONDS="0.5",
+        BUCKETSCRIBE_STOP_SECONDS="0",
     )
     process = subprocess.Popen(command, env=told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
