@@ -25,6 +25,7 @@ from typing import ClassVar, Protocol, Self
 
 import av
 import av.error
+from av import library_versions
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -34,7 +35,7 @@ from bucketscribe.worker.completeness import TOO_MUCH, AnyPacket, Evidence
 from bucketscribe.worker.engines.base import Samples
 from bucketscribe.worker.timeline import Timeline, Unplaceable
 
-VERSION = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+VERSION = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, library_versions['libavcodec']))}"
 """What decodes: another version may give a sample more or less of the same bytes."""
 
 DEMUXERS = (
