@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from bucketscribe.captions import CUE_SECONDS, LINE_CHARACTERS, LINES, fits, roughness, width
-from bucketscribe.transcript import Word
+from ..captions import CUE_SECONDS, LINE_CHARACTERS, LINES, fits, roughness, width
+from ..transcript import Word
 
 _SILENCE_SECONDS = 2.0  # a caption never stands through one this long
 _ROUGH = 4.0  # a cut's cost for each step of `captions.roughness`

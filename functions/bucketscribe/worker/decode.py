@@ -31,9 +31,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Discard
 
-from bucketscribe.worker.completeness import TOO_MUCH, AnyPacket, Evidence
-from bucketscribe.worker.engines.base import Samples
-from bucketscribe.worker.timeline import Timeline, Unplaceable
+from .completeness import TOO_MUCH, AnyPacket, Evidence
+from .engines.base import Samples
+from .timeline import Timeline, Unplaceable
 
 VERSION = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, library_versions['libavcodec']))}"
 """What decodes: another version may give a sample more or less of the same bytes."""

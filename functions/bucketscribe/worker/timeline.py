@@ -19,7 +19,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.filter import Graph
 
-from bucketscribe.worker.engines.base import SAMPLE_RATE, Samples
+from .engines.base import SAMPLE_RATE, Samples
 
 BLOCK_SAMPLES = SAMPLE_RATE
 """The most that comes at a time."""

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bucketscribe.transcript import Word
+from ...transcript import Word
 
 SAMPLE_RATE = 16_000
 """Samples a second of all audio that engines are given."""

@@ -31,8 +31,8 @@ import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel  # type: ignore[import-untyped]
 from faster_whisper.vad import VadOptions, get_speech_timestamps  # type: ignore[import-untyped]
 
-from bucketscribe.transcript import Word
-from bucketscribe.worker.engines.base import (
+from ...transcript import Word
+from .base import (
     SAMPLE_RATE,
     EngineFailed,
     Heard,
