@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 JOBS = "bucketscribe-jobs"
 DEAD_JOBS = "bucketscribe-jobs-dead"
+PROBE = "ready"
+"""Key of an object that is written, read and deleted again."""
+
 MAX_RECEIVES = 5
 DEAD_JOBS_KEPT_SECONDS = 14 * 24 * 3600
 CONFIG = Config(
@@ -59,7 +62,10 @@ def sqs_client(endpoint: str, region: str, credentials: Credentials) -> "SQSClie
 
 
 def prepare_bucket(client: "S3Client", bucket: str, origins: Sequence[str]) -> None:
-    """Make the bucket, let web pages of these origins reach it, let it drop uploads nobody finishes."""
+    """Make the bucket, let web pages of these origins reach it, let it drop uploads nobody finishes.
+
+    Returns when it holds what is written: SeaweedFS answers for buckets seconds before its volumes are there.
+    """
     try:
         with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
             client.create_bucket(Bucket=bucket)
@@ -91,6 +97,9 @@ def prepare_bucket(client: "S3Client", bucket: str, origins: Sequence[str]) -> N
                     ]
                 },
             )
+        client.put_object(Bucket=bucket, Key=PROBE, Body=b"ready")
+        client.get_object(Bucket=bucket, Key=PROBE)["Body"].read()
+        client.delete_object(Bucket=bucket, Key=PROBE)
     except (BotoCoreError, ClientError) as error:
         raise NotReady(str(error)) from error
 
