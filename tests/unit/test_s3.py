@@ -224,6 +224,12 @@ def test_a_write_that_meets_another_under_way_is_tried_again() -> None:
         assert len(server.asked) == 2
 
 
+def test_a_write_that_others_stay_in_the_way_of_is_no_lost_race() -> None:
+    busy = refusal("409 No", "ConditionalRequestConflict")
+    with bucket_that_says(busy, busy, busy) as (bucket, _), pytest.raises(ClientError):
+        bucket.create("k", b"{}")
+
+
 def test_a_server_that_gives_more_than_was_asked_for_is_understood() -> None:
     with bucket_that_says(answer("200 OK", b"0123456789")) as (bucket, _):
         opened = bucket.open("k", 4)

@@ -31,7 +31,6 @@ from .plan import Language, Plan, Stretch, Survey, survey
 from .recording import RecordingFile
 from .status import Status
 
-CREATE_TRIES = 5
 LOOPS_TOLD = 20
 """Warnings about repeated phrases in a transcript at most: one that has more is bad as a whole."""
 
@@ -321,17 +320,11 @@ class Run:
 
     def _create(self, name: str, body: bytes, content_type: str = "application/json") -> bool:
         """Create a file of the run; False if it stands already, which is as good."""
-        key = self.record.results_prefix + name
-        for _ in range(CREATE_TRIES):
-            try:
-                self.bucket.create(key, body, content_type)
-            except Conflict:
-                # S3 also says so while another request for the key is under way, whatever becomes of that.
-                if self.bucket.find(key) is not None:
-                    return False
-            else:
-                return True
-        raise FilesGone(name)
+        try:
+            self.bucket.create(self.record.results_prefix + name, body, content_type)
+        except Conflict:
+            return False
+        return True
 
 
 def _segments(words: Sequence[Word], stretch: Stretch, *, with_words: bool) -> tuple[Segment, ...]:
