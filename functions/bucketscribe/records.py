@@ -187,6 +187,11 @@ class Record(BaseModel):
         return max(self.run, self.last_run) + 1
 
     @property
+    def has_transcript(self) -> bool:
+        """Whether the current run has a transcript, be it only up to where it failed."""
+        return self.state is State.COMPLETED or self.partial
+
+    @property
     def results_prefix(self) -> str:
         """Where the files of the current run lie."""
         return f"results/{self.owner}/{self.id}/{self.run}/"

@@ -198,7 +198,7 @@ async def _changes(
 )
 def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> RedirectResponse:
     record = service.transcriptions.get(owner, id).record
-    if record.state is not State.COMPLETED and not record.partial:
+    if not record.has_transcript:
         raise _not_ready(record)
     url = service.presigner.get(
         f"{record.results_prefix}transcript.{format}",
@@ -223,7 +223,7 @@ def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> 
 def peaks(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
     record = service.transcriptions.get(owner, id).record
     key = f"{record.results_prefix}peaks.json"
-    if service.bucket.find(key) is None:
+    if not record.has_transcript and service.bucket.find(key) is None:
         raise _not_ready(record)
     url = service.presigner.get(
         key,

@@ -94,7 +94,7 @@ class Run:
     def finish(self) -> Finished:
         """Carry the run out; the transcript stands in the bucket in every format when this returns.
 
-        Raises RunFailed, PlanDiffers, Stopped, and botocore's errors where the bucket fails.
+        Raises RunFailed, PlanDiffers, FilesGone, Stopped, and botocore's errors where the bucket fails.
         """
         plan = self._standing_plan()
         standing = None if plan is None else self._standing("transcript.json")
@@ -200,8 +200,10 @@ class Run:
             return
         stretches = [plan.windows[number] for number in missing]
         known = first.pop() if first else None
-        self._load()
-        self.status.reporter("decoding")
+        if known is None:
+            # Another worker's plan: nothing is loaded yet, and the recording is decoded from its beginning.
+            self._load()
+            self.status.reporter("decoding")
         with closing(windows(self._recording, stretches, self.status.check, known)) as decoded:
             del known
             for number, stretch in zip(missing, stretches, strict=True):
