@@ -13,6 +13,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 MAX_OBJECT_BYTES = 5 * 1024**3
 """5 GiB: the largest recording we take, and the largest body S3 takes in one POST."""
 
+JwtAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]
+"""Asymmetric ones only: with a shared key, whoever can check a token could make one."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -43,10 +48,63 @@ class Settings(BaseSettings):
     secret: SecretStr | None = Field(
         None,
         min_length=16,
-        description="Seals upload ids; 16 characters or more, the same in every process.",
+        description="Seals upload ids, upload tokens and sessions; 16 characters or more, the same in every "
+        "process.",
+    )
+
+    # Who may do what
+    auth: Annotated[tuple[Literal["keys", "oidc"], ...], NoDecode] = Field(
+        (),
+        description="Ways to sign in, `keys`, `oidc` or both, separated by commas. None unless set: open "
+        "mode, in which whoever is on this machine may do everything, and nobody else may reach it.",
+    )
+    oidc_issuer: str | None = Field(
+        None, description="Issuer of the JSON Web Tokens one signs in with: its URL, exactly as in `iss`."
+    )
+    oidc_audience: str | None = Field(None, description="What those tokens must name as their audience.")
+    oidc_owner_claim: str = Field("sub", min_length=1, description="The claim that says who somebody is.")
+    oidc_jwks_url: str | None = Field(
+        None, description="URL of the issuer's keys; asked of its discovery document unless set."
+    )
+    oidc_algorithms: Annotated[tuple[JwtAlgorithm, ...], NoDecode] = Field(
+        ("RS256", "ES256"), description="Algorithms those tokens may be signed by, separated by commas."
+    )
+    oidc_leeway_seconds: int = Field(
+        30, ge=0, le=300, description="How far the issuer's clock and ours may be apart, in seconds."
+    )
+    upload_token_seconds: int = Field(
+        3600, ge=60, le=86400, description="How long an upload token is good for, in seconds."
+    )
+    session_seconds: int = Field(
+        43200, ge=60, le=2592000, description="How long a browser's session lasts, in seconds."
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Web origins that may call us, separated by commas; those of this machine always may."
+        (),
+        description="Web origins that may call us, separated by commas; in open mode those of this machine "
+        "always may, and `*` stands for all.",
+    )
+
+    # Limits
+    max_open_uploads: int | None = Field(
+        None, ge=1, description="Uploads an owner may have open at once; 1,000 unless set, in open mode any."
+    )
+    max_daily_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Bytes an owner may begin to upload in a day (UTC), in bytes; no limit unless set. An "
+        "upload that declares no size counts as the largest.",
+    )
+    max_recording_hours: float = Field(
+        24, gt=0, description="Length of the longest recording that is transcribed, in hours."
+    )
+    max_requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        description="Requests a second of one who is signed in, over ten seconds; 100 unless set, in open "
+        "mode any. On a Lambda its gateway's limit counts instead.",
+    )
+    require_size: bool = Field(
+        False, description="Whether an upload must declare `size` and `partSize` when it begins."
     )
 
     # Uploads
@@ -87,7 +145,10 @@ class Settings(BaseSettings):
         ge=0,
         description="A worker told to stop saves its window if that takes no longer, in seconds.",
     )
-    worker_port: Port | None = Field(None, description="Port of a worker's health endpoint; none unless set.")
+    worker_port: Port | None = Field(
+        None, description="Port of a worker's health and metrics; none unless set."
+    )
+    sweep_port: Port | None = Field(None, description="Port of the sweep's metrics; none unless set.")
     worker_health_url: str | None = Field(
         None, description="URL `/health/ready` asks for a worker's health; not asked unless set."
     )
@@ -97,7 +158,7 @@ class Settings(BaseSettings):
     @classmethod
     def _split_lists(cls, values: object) -> object:
         if isinstance(values, dict):
-            for name in ("allowed_origins", "allowed_models"):
+            for name in ("auth", "oidc_algorithms", "allowed_origins", "allowed_models"):
                 if isinstance(values.get(name), str):
                     values[name] = tuple(part.strip() for part in values[name].split(",") if part.strip())
         return values
@@ -108,7 +169,26 @@ class Settings(BaseSettings):
             raise ValueError("lease_seconds must be at least three times heartbeat_seconds")
         if self.model not in self.allowed_models:
             raise ValueError(f"model {self.model!r} is not among allowed_models {list(self.allowed_models)}")
+        if "oidc" in self.auth and not (self.oidc_issuer and self.oidc_audience):
+            raise ValueError("auth names oidc: set oidc_issuer and oidc_audience, too")
+        if "*" in self.allowed_origins and not self.open_mode:
+            raise ValueError("allowed_origins may be * in open mode only: name the origins")
         return self
+
+    @property
+    def open_mode(self) -> bool:
+        """Whether nobody need sign in: then only this machine may reach the API."""
+        return not self.auth
+
+    @property
+    def open_uploads_limit(self) -> int | None:
+        """Uploads an owner may have open at once; None for any."""
+        return self.max_open_uploads or (None if self.open_mode else 1000)
+
+    @property
+    def requests_limit(self) -> float | None:
+        """Requests a second that a principal may make; None for any."""
+        return self.max_requests_per_second or (None if self.open_mode else 100)
 
     @property
     def public_endpoint(self) -> str | None:
