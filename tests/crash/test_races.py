@@ -417,7 +417,7 @@ def test_a_form_used_again_after_its_recording_was_accepted_fails_the_run(world:
     case = world.form(RECORDING)
     world.service.uploads.finish(case.owner, case.id)
     world.bucket.put(case.key, RECORDING + bytes(100))
-    with TestClient(create_app(world.service), follow_redirects=False) as api:
+    with TestClient(create_app(world.service), "http://127.0.0.1:8000", follow_redirects=False) as api:
         answer = api.get(f"/transcriptions/{case.id}/media")
         assert (answer.status_code, answer.json()["code"]) == (409, "recording_changed")
     drain(world.service)

@@ -11,6 +11,8 @@ from bucketscribe.service import Service
 from fastapi.testclient import TestClient
 
 MIB = 1024**2
+HERE = "http://127.0.0.1:8000"
+"""In open mode nobody is answered who asks for another name."""
 
 
 @dataclass
@@ -77,9 +79,14 @@ class Uploader:
         return upload
 
 
+def calling(service: Service) -> TestClient:
+    """A client of the API on a service; what goes wrong there is told as users are told it."""
+    return TestClient(create_app(service), HERE, raise_server_exceptions=False, follow_redirects=False)
+
+
 @pytest.fixture
 def api(service: Service) -> Iterator[TestClient]:
-    with TestClient(create_app(service), raise_server_exceptions=False, follow_redirects=False) as client:
+    with calling(service) as client:
         yield client
 
 

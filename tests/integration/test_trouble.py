@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from bucketscribe.api import completions
-from bucketscribe.api.app import create_app
 from bucketscribe.bucket import Written
 from bucketscribe.queue import Queue
 from bucketscribe.records import record_key
@@ -16,7 +15,7 @@ from bucketscribe.settings import Settings
 from fastapi.testclient import TestClient
 
 from tests.conftest import LaterBucket
-from tests.integration.conftest import Uploader
+from tests.integration.conftest import Uploader, calling
 from tests.integration.test_uploading import SPEECH, refused
 
 
@@ -37,7 +36,7 @@ def test_a_completion_that_takes_long_is_answered_and_happens_without_the_caller
 ) -> None:
     slow = SlowBucket(bucket.client, bucket.name)
     monkeypatch.setattr(completions, "WAIT_SECONDS", 0.2)
-    with TestClient(create_app(Service.of(settings, slow, queue))) as api:
+    with calling(Service.of(settings, slow, queue)) as api:
         upload = Uploader(api).begin()
         parts = [upload.put(1, SPEECH)]
         answer = upload.complete(parts)
@@ -68,7 +67,7 @@ def test_nothing_is_promised_that_is_not_written_down(
 ) -> None:
     slow = SlowListing(bucket.client, bucket.name)
     monkeypatch.setattr(completions, "WAIT_SECONDS", 0.2)
-    with TestClient(create_app(Service.of(settings, slow, queue))) as api:
+    with calling(Service.of(settings, slow, queue)) as api:
         upload = Uploader(api).begin()
         parts = [upload.put(1, SPEECH)]
         refused(upload.complete(parts), 503, "busy")
@@ -82,13 +81,13 @@ def test_a_queue_that_does_not_answer_fails_no_upload(
     settings: Settings, bucket: LaterBucket, queue: Queue
 ) -> None:
     queue.url += "-gone"
-    with TestClient(create_app(Service.of(settings, bucket, queue))) as api:
+    with calling(Service.of(settings, bucket, queue)) as api:
         assert Uploader(api).send(SPEECH).state() == "queued"
 
 
 def test_a_bucket_that_does_not_answer_is_a_503_that_says_to_try_again(settings: Settings) -> None:
     nowhere = settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"})
-    with TestClient(create_app(Service.connect(nowhere))) as api:
+    with calling(Service.connect(nowhere)) as api:
         answer = api.post("/s3/multipart", json={"filename": "talk.wav"})
         refused(answer, 503, "storage_unavailable")
         assert answer.headers["retry-after"] == "5"
@@ -102,7 +101,7 @@ def broken(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestCl
         raise RuntimeError("a mistake of ours, with secrets in it")
 
     monkeypatch.setattr(service.transcriptions, "page", fail)
-    with TestClient(create_app(service), raise_server_exceptions=False) as client:
+    with calling(service) as client:
         yield client
 
 
@@ -129,7 +128,7 @@ def test_a_bucket_that_takes_no_writes_is_told_from_one_that_is_busy(
 ) -> None:
     upload = uploader.send(SPEECH)
     full = FullBucket(bucket.client, bucket.name)
-    with TestClient(create_app(Service.of(settings, full, queue))) as api:
+    with calling(Service.of(settings, full, queue)) as api:
         refused(api.post(f"/transcriptions/{upload.id}/cancel"), 503, "storage_unavailable")
     assert FullBucket.writes <= 2
     assert upload.state() == "queued"

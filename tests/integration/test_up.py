@@ -39,7 +39,7 @@ STOP_ORDER = ["sweep", "worker", "api", "sqs", "seaweedfs"]
 COMMANDS = {
     "seaweedfs": "weed -logtostderr",
     "sqs": "-m moto.server",
-    "api": "-m uvicorn",
+    "api": "bucketscribe.cli.main api",
     "worker": "bucketscribe.cli.main worker",
     "sweep": "bucketscribe.cli.main sweep",
 }

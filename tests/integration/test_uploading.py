@@ -12,7 +12,7 @@ from bucketscribe.markers import Markers
 from bucketscribe.service import Service
 from fastapi.testclient import TestClient
 
-from tests.integration.conftest import MIB, Uploader
+from tests.integration.conftest import MIB, Uploader, calling
 from tests.media.make import JFK
 
 SPEECH = JFK.read_bytes()
@@ -358,9 +358,8 @@ def test_an_object_over_the_limit_is_refused_and_removed(service: Service) -> No
     small = Service.of(
         service.settings.model_copy(update={"max_upload_bytes": 1000}), service.bucket, service.queue
     )
-    from bucketscribe.api.app import create_app
 
-    uploader = Uploader(TestClient(create_app(small)))
+    uploader = Uploader(calling(small))
     upload = uploader.begin()
     refused(upload.complete([upload.put(1, SPEECH)]), 413, "too_large")
     assert leftovers(service.bucket, upload.id) == []

@@ -1,16 +1,24 @@
 """The API, put together: `uvicorn --factory bucketscribe.api.app:create_app`, or Mangum on a Lambda."""
 
-from typing import Any
+import os
+from functools import partial
+from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Path
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.openapi.utils import get_openapi
 
 from .. import logs
+from .. import metrics as collected
+from ..auth import check_reach
 from ..service import Service
 from ..settings import Settings
-from . import health, problems, transcriptions, uploads
+from . import health, metrics, problems, sessions, transcriptions, uploads
 from .completions import Completions
+from .guard import LOOPBACK_ORIGIN, Guard
+from .openapi import TOKEN_PREFIX, document_of
+from .request_log import RequestLog
+from .security_headers import SecurityHeaders
+from .this_machine import ThisMachineOnly
 
 DESCRIPTION = """
 Upload a recording of up to 5 GB straight into an object-storage bucket, and get a transcript.
@@ -19,44 +27,45 @@ The bytes go from the client to the bucket by presigned URLs, never through this
 RFC 9457 problem with a stable `code`, and says what to do next.
 """
 
-LOOPBACK_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
+
+async def _path_token(
+    token: Annotated[str, Path(description="An upload token, from `POST /upload-tokens`.", max_length=1024)],
+) -> None:
+    """The guard has read it by now; it is told here for the document."""
 
 
 def create_app(service: Service | None = None) -> FastAPI:
-    """The application. Without a service, one is made from the environment's settings."""
+    """The application. Without a service, one is made from the environment's settings.
+
+    Raises OpenToOthers where others could reach it, and nobody need sign in.
+    """
+    settings = Settings() if service is None else service.settings
+    check_reach(settings)
     if service is None:
-        settings = Settings()
         logs.configure(settings)
+        collected.configure()
         service = Service.connect(settings)
     app = FastAPI(title="Bucketscribe", version="0.1.0", description=DESCRIPTION, redoc_url=None)
     app.state.service = service
     app.state.completions = Completions()
-    app.add_middleware(problems.RequestLog)
+    app.state.guard = Guard(settings, service.bucket, on_lambda="AWS_LAMBDA_FUNCTION_NAME" in os.environ)
+    app.add_middleware(RequestLog)
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=service.settings.allowed_origins,
-        # Without a sign-in, any other page this browser visits could read and delete transcripts.
-        allow_origin_regex=LOOPBACK_ORIGIN,
+        allow_origins=settings.allowed_origins,
+        # In open mode any other page this browser visits could read and delete transcripts.
+        allow_origin_regex=LOOPBACK_ORIGIN if settings.open_mode else None,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["ETag", "Location"],
+        expose_headers=["ETag", "Location", "Retry-After", "WWW-Authenticate"],
         max_age=3600,
     )
+    if settings.open_mode:
+        app.add_middleware(ThisMachineOnly)
+    app.add_middleware(SecurityHeaders)
     problems.install(app)
-    for module in (uploads, transcriptions, health):
+    for module in (uploads, transcriptions, sessions, health, metrics):
         app.include_router(module.router)
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
-            schemas = schema["components"]["schemas"]
-            schemas["ProblemDocument"] = problems.ProblemDocument.model_json_schema()
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.include_router(uploads.router, prefix=TOKEN_PREFIX, dependencies=[Depends(_path_token)])
+    app.openapi = partial(document_of, app)  # type: ignore[method-assign]
     return app

@@ -4,7 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from ..auth import OPEN_OWNER
+from ..auth import Principal
 from ..service import Service
 from .completions import Completions
 
@@ -13,8 +13,12 @@ async def _service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-async def _owner() -> str:
-    return OPEN_OWNER
+async def _principal(request: Request) -> Principal:
+    return cast("Principal", request.state.principal)
+
+
+async def _owner(request: Request) -> str:
+    return cast("Principal", request.state.principal).owner
 
 
 async def _completions(request: Request) -> Completions:
@@ -23,4 +27,5 @@ async def _completions(request: Request) -> Completions:
 
 TheCompletions = Annotated[Completions, Depends(_completions)]
 TheService = Annotated[Service, Depends(_service)]
+ThePrincipal = Annotated[Principal, Depends(_principal)]
 TheOwner = Annotated[str, Depends(_owner)]

@@ -9,7 +9,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..bucket import StorageError
 from ..errors import PROBLEMS, Problem
@@ -34,10 +33,13 @@ class ProblemDocument(BaseModel):
     message: str
 
 
-def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of a route that can answer with these problems, an example each."""
+def problems(*codes: str, everywhere: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of a route that can answer with these problems, an example each.
+
+    And with those that any route can have, unless told that they stand there already.
+    """
     by_status: dict[int, dict[str, Any]] = defaultdict(dict)
-    for code in (*codes, "invalid_request", "storage_unavailable"):
+    for code in (*codes, *(("invalid_request", "storage_unavailable") if everywhere else ())):
         status, title = PROBLEMS[code]
         by_status[status][code] = {"summary": title, "value": Problem(code, f"{title}.").document()}
     schema = {"$ref": "#/components/schemas/ProblemDocument"}
@@ -51,7 +53,14 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The response that tells a problem."""
+    """The response that tells a problem; its `retryAfter`, in seconds, is a header as well."""
+    if "retryAfter" in problem.extra:
+        headers = {"Retry-After": str(problem.extra["retryAfter"]), **(headers or {})}
+    headers = dict(headers or {})
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="bucketscribe"'
+    if "retryAfter" in problem.extra:
+        headers["Retry-After"] = str(problem.extra["retryAfter"])
     return JSONResponse(problem.document(), problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -79,10 +88,12 @@ def install(app: FastAPI) -> None:
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 405:
             methods = (error.headers or {}).get("Allow", "another method")
-            problem = Problem("method_not_allowed", f"{request.url.path} takes {methods}.")
+            problem = Problem("method_not_allowed", f"This address takes {methods}.")
             return answer(problem, dict(error.headers or {}))
         if error.status_code == 404:
-            return answer(Problem("no_such_route", f"There is nothing at {request.url.path}; see /docs."))
+            return answer(Problem("no_such_route", "There is nothing at this address; see /docs."))
+        if error.status_code == 413:
+            return answer(Problem("body_too_large", "The body of this request is too large; send less."))
         return answer(Problem("invalid_request", str(error.detail)))
 
     async def storage(request: Request, error: Exception) -> JSONResponse:
@@ -92,35 +103,3 @@ def install(app: FastAPI) -> None:
 
     for kind in StorageError:
         app.add_exception_handler(kind, storage)
-
-
-class RequestLog:
-    """ASGI middleware: one log line a request, and a problem instead of a bare 500."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        status = 0
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watched)
-        except Exception:
-            log.exception("request failed", code="internal", method=scope["method"], path=scope["path"])
-            if status:
-                raise
-            detail = "Something went wrong on our side, and stands in the log. Nothing is lost; try again."
-            await answer(Problem("internal", detail))(scope, receive, watched)
-        if not scope["path"].startswith("/health"):
-            # The route and not the path: a sealed upload id is long, and nobody's business.
-            route = getattr(scope.get("route"), "path", scope["path"])
-            log.info("request", method=scope["method"], route=route, status=status)

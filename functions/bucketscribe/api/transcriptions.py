@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
+from ..auth import Scope
 from ..bucket import StorageError
 from ..errors import Problem
 from ..options import Options
@@ -20,11 +21,12 @@ from ..records import FINAL, Failure, NoRecord, Progress, Record, State, Stored,
 from ..service import Service
 from ..transcript import FORMATS
 from .context import TheOwner, TheService
+from .guard import GuardedRoute, needs
 from .problems import problems
 
 log = structlog.get_logger()
 
-router = APIRouter(prefix="/transcriptions", tags=["transcriptions"])
+router = APIRouter(prefix="/transcriptions", tags=["transcriptions"], route_class=GuardedRoute)
 
 _VERSION = re.compile(r"[0-9]{1,18}")
 
@@ -94,7 +96,12 @@ class TranscriptionPage(BaseModel):
     cursor: str | None
 
 
-@router.get("", summary="List transcriptions, newest first", responses=problems("invalid_cursor"))
+@router.get(
+    "",
+    summary="List transcriptions, newest first",
+    openapi_extra=needs(Scope.READ),
+    responses=problems("invalid_cursor"),
+)
 def list_transcriptions(
     service: TheService,
     owner: TheOwner,
@@ -111,6 +118,7 @@ def list_transcriptions(
 @router.get(
     "/{id}",
     summary="Read a transcription",
+    openapi_extra=needs(Scope.READ),
     responses=problems("no_such_transcription") | {304: {"description": "It has not changed."}},
 )
 def read(
@@ -132,6 +140,7 @@ def read(
 @router.get(
     "/{id}/events",
     summary="Follow a transcription by server-sent events",
+    openapi_extra=needs(Scope.READ),
     description="An event `transcription` at every change, its data a transcription and its id the version. "
     "The stream ends with a final state, or after `wait` seconds; a client goes on with `Last-Event-ID`.",
     response_class=StreamingResponse,
@@ -191,6 +200,7 @@ async def _changes(
 @router.get(
     "/{id}/transcript.{format}",
     summary="Download the transcript",
+    openapi_extra=needs(Scope.READ),
     status_code=307,
     response_class=RedirectResponse,
     responses=problems("no_such_transcription", "not_ready")
@@ -213,6 +223,7 @@ def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> 
 @router.get(
     "/{id}/peaks",
     summary="The shape of the recording, for a waveform",
+    openapi_extra=needs(Scope.READ),
     description="There as soon as the recording has been decoded, and of the form that BBC's audiowaveform "
     "writes (JSON, version 2): pairs of the lowest and the highest sample, at most 4,096 of them.",
     status_code=307,
@@ -239,6 +250,7 @@ def peaks(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
 @router.get(
     "/{id}/media",
     summary="Play the recording",
+    openapi_extra=needs(Scope.READ),
     status_code=307,
     response_class=RedirectResponse,
     responses=problems("no_such_transcription", "not_ready", "recording_changed")
@@ -265,6 +277,7 @@ def media(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
 @router.post(
     "/{id}/cancel",
     summary="Cancel a transcription",
+    openapi_extra=needs(Scope.WRITE),
     description="The recording of a queued or running one is kept; an upload is given up.",
     responses=problems("no_such_transcription", "not_possible", "busy"),
 )
@@ -275,6 +288,7 @@ def cancel(id: Id, service: TheService, owner: TheOwner) -> Transcription:
 @router.post(
     "/{id}/retry",
     summary="Transcribe again what failed or was canceled",
+    openapi_extra=needs(Scope.WRITE),
     responses=problems("no_such_transcription", "not_possible", "recording_changed", "busy"),
 )
 def retry(id: Id, service: TheService, owner: TheOwner) -> Transcription:
@@ -284,6 +298,7 @@ def retry(id: Id, service: TheService, owner: TheOwner) -> Transcription:
 @router.delete(
     "/{id}",
     summary="Delete a transcription and all that belongs to it",
+    openapi_extra=needs(Scope.WRITE),
     status_code=202,
     responses=problems("no_such_transcription", "busy"),
 )

@@ -11,15 +11,22 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..auth import Scope
 from ..errors import Problem
 from ..parts import MAX_PARTS
 from ..records import Part, State
 from .context import TheCompletions, TheOwner, TheService
+from .guard import GuardedRoute, needs
 from .problems import problems
 
-router = APIRouter(prefix="/s3", tags=["uploads"])
+router = APIRouter(prefix="/s3", tags=["uploads"], route_class=GuardedRoute)
 
 _KEY_EXAMPLE = "uploads/local/019aa5b2-7c1e-7d3a-9f00-0242ac120002/talk.mp3"
+
+_REFUSED_BEGINS = (
+    *("unsupported_media", "too_large", "unknown_option", "invalid_option", "size_required"),
+    *("too_many_uploads", "daily_limit_reached", "begin_lost"),
+)
 
 UploadId = Annotated[str, Path(description="The `uploadId` that beginning the upload gave.", max_length=2048)]
 Key = Annotated[
@@ -128,7 +135,8 @@ class FormAnswer(BaseModel):
 @router.post(
     "/multipart",
     summary="Begin an upload",
-    responses=problems("unsupported_media", "too_large", "unknown_option", "invalid_option", "begin_lost"),
+    openapi_extra=needs(Scope.UPLOAD),
+    responses=problems(*_REFUSED_BEGINS),
 )
 def begin(request: BeginRequest, service: TheService, owner: TheOwner) -> BeginAnswer:
     begun = service.uploads.begin(owner, request.filename, request.type, request.metadata)
@@ -147,7 +155,8 @@ def begin(request: BeginRequest, service: TheService, owner: TheOwner) -> BeginA
     summary="Begin the upload of a small file by one form POST",
     description="Options go into `metadata[name]=value`. Nothing need be called after the POST: the "
     "transcription begins when the object is found.",
-    openapi_extra={
+    openapi_extra=needs(Scope.UPLOAD)
+    | {
         "parameters": [
             {
                 "name": "metadata",
@@ -160,7 +169,7 @@ def begin(request: BeginRequest, service: TheService, owner: TheOwner) -> BeginA
             }
         ]
     },
-    responses=problems("unsupported_media", "too_large", "unknown_option", "invalid_option", "begin_lost"),
+    responses=problems(*_REFUSED_BEGINS),
 )
 def params(
     request: Request,
@@ -187,6 +196,7 @@ def params(
 @router.get(
     "/multipart/{upload_id}/batch",
     summary="Sign many parts",
+    openapi_extra=needs(Scope.UPLOAD),
     responses=problems("not_yours", "no_such_upload", "invalid_part_number"),
 )
 def sign_batch(
@@ -211,6 +221,7 @@ def sign_batch(
 @router.get(
     "/multipart/{upload_id}/{part_number}",
     summary="Sign a part",
+    openapi_extra=needs(Scope.UPLOAD),
     responses=problems("not_yours", "no_such_upload", "invalid_part_number"),
 )
 def sign(upload_id: UploadId, part_number: int, key: Key, service: TheService, owner: TheOwner) -> SignAnswer:
@@ -221,7 +232,8 @@ def sign(upload_id: UploadId, part_number: int, key: Key, service: TheService, o
 @router.get(
     "/multipart/{upload_id}",
     summary="List the finished parts",
-    responses=problems("not_yours", "no_such_upload", "upload_expired"),
+    openapi_extra=needs(Scope.UPLOAD),
+    responses=problems("not_yours", "no_such_upload", "upload_expired", "unsupported_media", "too_large"),
 )
 def list_parts(upload_id: UploadId, key: Key, service: TheService, owner: TheOwner) -> list[ListedPart]:
     parts = service.uploads.list_parts(owner, key, upload_id)
@@ -231,6 +243,7 @@ def list_parts(upload_id: UploadId, key: Key, service: TheService, owner: TheOwn
 @router.post(
     "/multipart/{upload_id}/complete",
     summary="Finish an upload",
+    openapi_extra=needs(Scope.UPLOAD),
     description="Repeats its first answer however often it is called. After 20 s it answers with `state: "
     "completing`, and the rest happens without the caller.",
     responses=problems(
@@ -268,6 +281,7 @@ async def complete(
 @router.delete(
     "/multipart/{upload_id}",
     summary="Give an upload up",
+    openapi_extra=needs(Scope.UPLOAD),
     responses=problems("not_yours", "no_such_upload", "upload_expired"),
 )
 def abort(upload_id: UploadId, key: Key, service: TheService, owner: TheOwner) -> dict[str, str]:

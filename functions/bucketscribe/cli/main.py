@@ -97,6 +97,7 @@ command(
     )
 )(doctor)
 command(epilog=examples("bucketscribe up", "BUCKETSCRIBE_PORT=9000 bucketscribe up"))(serve.up)
+command(epilog=examples("BUCKETSCRIBE_HOST=0.0.0.0 BUCKETSCRIBE_AUTH=keys bucketscribe api"))(serve.api)
 command(epilog=examples("BUCKETSCRIBE_MODEL=tiny.en bucketscribe worker"))(serve.worker)
 command(epilog=examples("bucketscribe sweep --once"))(serve.sweep)
 

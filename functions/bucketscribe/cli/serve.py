@@ -1,4 +1,4 @@
-"""The commands that run something of ours until told to stop: up, worker, sweep."""
+"""The commands that run something of ours until told to stop: up, api, worker, sweep."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,9 @@ from .output import FAILED, fail, note
 if TYPE_CHECKING:
     from ..settings import Settings
 
+STOP_SECONDS = 1
+"""A request that is cut off can be sent again: all of them can be repeated."""
+
 
 def up() -> None:
     """Run everything on this machine until Ctrl-C."""
@@ -18,6 +21,31 @@ def up() -> None:
     with extra("local"):
         from ..up.supervisor import run
     raise typer.Exit(run(settings))
+
+
+def api() -> None:
+    """Serve the API at BUCKETSCRIBE_HOST and BUCKETSCRIBE_PORT, until told to stop."""
+    settings = read_settings()
+    with extra("server"):
+        import uvicorn
+
+        from ..api.app import create_app
+    from ..auth import OpenToOthers
+
+    try:
+        app = create_app()
+    except (OpenToOthers, ValueError) as problem:
+        fail(f"{problem} [cannot_serve]")
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        # Paths may carry tokens; our own line a request has the route.
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
 
 
 def worker() -> None:

@@ -10,7 +10,7 @@ import sys
 
 from pydantic import ValidationError
 
-from ..auth import is_loopback
+from ..auth import OpenToOthers, check_reach
 from ..settings import Settings
 
 
@@ -32,19 +32,18 @@ def explain(error: ValidationError) -> list[str]:
     return lines
 
 
-def check_host(host: str) -> None:
-    """Refuse an address others can reach: without authentication only this machine may come in."""
-    if not is_loopback(host):
-        raise CannotStart(
-            f"BUCKETSCRIBE_HOST is {host}, but no authentication is configured: open mode exists on loopback "
-            "only. Leave it unset, or set it to 127.0.0.1."
-        )
+def check_host(settings: Settings) -> None:
+    """Refuse an address others can reach, where nobody need sign in. Raises CannotStart."""
+    try:
+        check_reach(settings)
+    except OpenToOthers as problem:
+        raise CannotStart(str(problem)) from None
 
 
 def main() -> int:
     """Check the settings; 0 if all is well."""
     try:
-        check_host(Settings().host)
+        check_host(Settings())
     except ValidationError as error:
         sys.stderr.writelines(f"{line}\n" for line in explain(error))
         return 1

@@ -85,11 +85,7 @@ def api(settings: Settings, environment: Mapping[str, str]) -> Child:
     """The API; ready when its own `/health/ready` says that bucket, queue and worker answer."""
     return Child(
         name="api",
-        command=(
-            *(sys.executable, "-m", "uvicorn", "--factory", "bucketscribe.api.app:create_app"),
-            *("--host", settings.host, "--port", str(settings.port)),
-            *("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "1"),
-        ),
+        command=(sys.executable, "-m", "bucketscribe.cli.main", "api"),
         environment=environment,
         grace=1.8,
         make_ready=partial(check_http, f"{api_url(settings)}/health/ready"),

@@ -26,7 +26,7 @@ def run(settings: Settings) -> int:
     """Start everything, keep it running until told to stop; returns the exit status."""
     log = Log()
     try:
-        check_host(settings.host)
+        check_host(settings)
         with claim(settings.data_dir) as home:
             ports.check_api_port(settings)
             asyncio.run(Supervisor(settings, home, log).run())

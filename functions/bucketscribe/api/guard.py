@@ -1,0 +1,180 @@
+"""Who may call which route: looked at before anything of a request's body is read.
+
+Each route says what it needs where the OpenAPI document says it, in `openapi_extra`: `needs(Scope.READ)`,
+`SIGNED_IN` or `PUBLIC`. A route that says nothing cannot be made, so none can be forgotten.
+"""
+
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+
+from ..auth import OPEN, Principal, Scope
+from ..authentication import Authentication, Credentials, Kind
+from ..bucket import Bucket
+from ..errors import Problem
+from ..settings import Settings
+from .rate_limit import RateLimit
+
+COOKIE = "__Host-bucketscribe"
+"""The prefix has browsers see to it that the cookie is Secure, and of this host and no other."""
+
+MAX_BODY_BYTES = 2 * 1024**2
+"""Of requests to the API; the list of 10,000 parts has about 1 MB."""
+
+LOOPBACK_ORIGIN: Final = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
+
+SECURITY_SCHEMES: Final[dict[str, Any]] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`bks_…`), or a JSON Web Token of the configured issuer. In open mode "
+        "nothing is needed.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "A browser's session, from `POST /session`.",
+    },
+}
+
+PUBLIC: Final[dict[str, Any]] = {"security": []}
+SIGNED_IN: Final[dict[str, Any]] = {"security": [{"bearer": []}, {"session": []}]}
+
+
+def needs(scope: Scope) -> dict[str, Any]:
+    """What a route writes into its `openapi_extra` that only credentials of this scope may call."""
+    return {"security": [{"bearer": [scope.value]}, {"session": [scope.value]}]}
+
+
+class GuardedRoute(APIRoute):
+    """A route that knows who may call it. Raises TypeError where it was not told."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's handler behind the guard of its application."""
+        handle = super().get_route_handler()
+        if self.openapi_extra is None or "security" not in self.openapi_extra:
+            raise TypeError(f"{self.path} does not say who may call it")
+        security = self.openapi_extra["security"]
+        scopes = [Scope(scope) for way in security for scope in way.get("bearer", ())]
+
+        async def guarded(request: Request) -> Response:
+            if security:
+                guard: Guard = request.app.state.guard
+                request.state.principal = await guard.admit(request, scopes)
+            return await handle(_of_limited_size(request))
+
+        return guarded
+
+
+class Guard:
+    """Lets in who may come in, to one application."""
+
+    def __init__(self, settings: Settings, bucket: Bucket, *, on_lambda: bool) -> None:
+        self.settings = settings
+        self.authentication = Authentication(settings, bucket)
+        limit = None if on_lambda else settings.requests_limit
+        self._principals = RateLimit(limit)
+        self._strangers = RateLimit(limit)
+
+    async def admit(self, request: Request, scopes: list[Scope]) -> Principal:
+        """Who asks, and may. Raises the Problems that `ADMISSION` names."""
+        credentials = _credentials(request)
+        if self.settings.open_mode and (credentials is None or credentials.kind is not Kind.PATH):
+            principal = OPEN
+        elif credentials is None:
+            raise Problem(
+                "sign_in_required",
+                "Send an API key or a token, as in `Authorization: Bearer bks_…`.",
+            )
+        else:
+            principal = await self._known(request, credentials)
+        by_itself = credentials is None or credentials.kind is Kind.COOKIE
+        if by_itself and scopes != [Scope.READ]:
+            self._check_origin(request.headers, by_cookie=credentials is not None)
+        self._principals.take(principal.owner if principal.key is None else principal.key)
+        if missing := [scope for scope in scopes if scope not in principal.scopes]:
+            raise Problem(
+                "scope_missing",
+                f"This needs the scope {missing[0]}; these credentials have "
+                f"{', '.join(sorted(principal.scopes)) or 'none'}.",
+                {"scope": missing[0]},
+            )
+        return principal
+
+    async def _known(self, request: Request, credentials: Credentials) -> Principal:
+        principal = self.authentication.principal(credentials, ask=False)
+        if principal is None:
+            # Looking up what nobody knows costs a request, so a stranger does not get as many as they like.
+            self._strangers.take(request.client.host if request.client else "")
+            principal = await run_in_threadpool(self.authentication.principal, credentials, ask=True)
+        if principal is None:
+            raise Problem("bad_credentials", "These credentials are not known here.")
+        return principal
+
+    def _check_origin(self, headers: Mapping[str, str], *, by_cookie: bool) -> None:
+        """See that no page of another site has a browser send this, by what browsers tell of themselves.
+
+        `Sec-Fetch-Site` (W3C Fetch Metadata) and `Origin` (RFC 6454). Raises Problem `foreign_origin`.
+        """
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if origin is not None:
+            known = origin in self.settings.allowed_origins or "*" in self.settings.allowed_origins
+            host = urlsplit(origin).netloc
+            here = host != "" and host == headers.get("host", "").lower()
+            on_this_machine = self.settings.open_mode and re.fullmatch(LOOPBACK_ORIGIN, origin)
+            own = known or here or bool(on_this_machine)
+        elif site is not None:
+            own = site in ("same-origin", "none")
+        else:
+            own = not by_cookie
+        if not own:
+            raise Problem(
+                "foreign_origin",
+                "A page of another site may not do this. If it is yours, name its origin in "
+                "BUCKETSCRIBE_ALLOWED_ORIGINS.",
+            )
+
+
+ADMISSION: Final = (
+    "sign_in_required",
+    "bad_credentials",
+    "credentials_expired",
+    "scope_missing",
+    "foreign_origin",
+    "too_many_requests",
+    "issuer_unavailable",
+)
+"""The problems by which a request is not let in."""
+
+
+def _credentials(request: Request) -> Credentials | None:
+    """What a request brings along: the path's token decides alone, and a header before a cookie."""
+    if token := request.path_params.get("token"):
+        return Credentials(Kind.PATH, token)
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and text.strip():
+        return Credentials(Kind.BEARER, text.strip())
+    if cookie := request.cookies.get(COOKIE):
+        return Credentials(Kind.COOKIE, cookie)
+    return None
+
+
+def _of_limited_size(request: Request) -> Request:
+    """The same request, whose body ends with status 413 where it is too large."""
+    taken = 0
+
+    async def receive() -> Any:
+        nonlocal taken
+        message = await request.receive()
+        taken += len(message.get("body", b""))
+        if taken > MAX_BODY_BYTES:
+            raise HTTPException(413)
+        return message
+
+    return Request(request.scope, receive)

@@ -1,0 +1,45 @@
+"""Open mode's wall: whoever is not on this machine is not answered.
+
+What a server listens on is not for us to decide, so each connection is looked at: the address it came in on
+must be the loopback's, and the name it asks for one of this machine's. The latter keeps out a web page whose
+host name was pointed here after it was loaded (DNS rebinding).
+"""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..auth import is_loopback
+from ..errors import Problem
+from .problems import answer
+
+
+class ThisMachineOnly:
+    """ASGI middleware that refuses with Problem `this_machine_only`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not _is_local(scope):
+            detail = (
+                "Nobody signs in here, so only this machine is answered, by the name localhost or 127.0.0.1. "
+                "To serve others, set BUCKETSCRIBE_AUTH."
+            )
+            await answer(Problem("this_machine_only", detail))(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+def _is_local(scope: Scope) -> bool:
+    server = scope.get("server")
+    # A Unix socket has a path and no port.
+    if server is not None and server[1] is not None and not is_loopback(server[0]):
+        return False
+    return is_loopback(_host(Headers(scope=scope).get("host", "")))
+
+
+def _host(header: str) -> str:
+    """The host of a Host header (RFC 9110, 7.2), without its port."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0].lower()

@@ -1,0 +1,168 @@
+"""From credentials to a principal: API keys, JSON Web Tokens, and the tokens of our own that come from them.
+
+What is known of an API key or a JSON Web Token is remembered for a minute: so signing a part needs no
+request, and a key that was revoked is dead everywhere a minute later, with all tokens made by it.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from .auth import OPEN, Principal, SignIn
+from .bucket import Bucket
+from .errors import Problem
+from .keys import PREFIX, REMEMBERED_SECONDS, ApiKey, Keys, digest_of
+from .settings import Settings
+from .tokens import BrokenToken, TokenKind, read
+
+if TYPE_CHECKING:
+    from .oidc import Oidc
+
+REMEMBERED = 10_000
+"""So many credentials at most are remembered; memory must not grow by what strangers send."""
+
+
+class Kind(StrEnum):
+    """Where in a request the credentials were."""
+
+    BEARER = "bearer"
+    """An API key or a JSON Web Token, in the Authorization header."""
+    PATH = "path"
+    """An upload token."""
+    COOKIE = "cookie"
+    """A session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What somebody sent to say who they are. Never logged."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """What was found, and until when it counts (of `time.monotonic`); no principal: there is no such key."""
+
+    principal: Principal | None
+    until: float
+
+
+class Authentication:
+    """Who is behind credentials. For any number of threads."""
+
+    def __init__(self, settings: Settings, bucket: Bucket) -> None:
+        self.settings = settings
+        self.keys = Keys(bucket)
+        self.secret = settings.sealing_secret
+        self._oidc = _oidc(settings)
+        self._remembered: dict[str, _Remembered] = {}
+
+    def principal(self, credentials: Credentials, *, ask: bool) -> Principal | None:
+        """Who it is. None where that needs a request and we may not `ask`.
+
+        Raises Problem `bad_credentials`, `credentials_expired`, `issuer_unavailable`; StorageError.
+        """
+        match credentials.kind:
+            case Kind.BEARER:
+                return self._of_bearer(credentials.text, ask)
+            case Kind.PATH:
+                return self._of_token(TokenKind.UPLOAD, credentials.text, ask)
+            case Kind.COOKIE:
+                return self._of_token(TokenKind.SESSION, credentials.text, ask)
+
+    def _of_bearer(self, text: str, ask: bool) -> Principal | None:
+        if text.startswith(PREFIX):
+            digest = digest_of(text)
+            if digest is None or SignIn.KEYS not in self.settings.auth:
+                raise _unknown()
+            return self._of_key(digest, ask)
+        if self._oidc is None:
+            raise _unknown()
+        name = f"jwt {hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()}"
+        known = self._recall(name)
+        if known is None:
+            if not ask:
+                return None
+            asked = time.monotonic()
+            principal = self._oidc.principal(text)
+            left = (principal.expires or 0) - time.time()
+            known = self._remember(name, principal, asked, left)
+        return known.principal
+
+    def _of_key(self, digest: str, ask: bool) -> Principal | None:
+        known = self._recall(digest)
+        if known is None:
+            if not ask:
+                return None
+            asked = time.monotonic()
+            found = self.keys.find(digest)
+            if found is None:
+                known = self._remember(digest, None, asked, REMEMBERED_SECONDS)
+            else:
+                key, now = found
+                known = self._remember(digest, _principal(digest, key), asked, _seconds_left(key, now))
+        if known.principal is None:
+            raise _unknown()
+        return known.principal
+
+    def _of_token(self, kind: TokenKind, text: str, ask: bool) -> Principal | None:
+        try:
+            told = read(self.secret, kind, text)
+        except BrokenToken:
+            raise _unknown() from None
+        if told.expires is None or told.expires <= time.time():
+            raise Problem("credentials_expired", "The token has expired; ask for a new one.")
+        # A token made in open mode is worth nothing once others can reach us.
+        if told.by not in (self.settings.auth or (OPEN.by,)):
+            raise _unknown()
+        if told.key is None:
+            return told
+        behind = self._of_key(told.key, ask)
+        return None if behind is None else replace(told, scopes=told.scopes & behind.scopes)
+
+    def _recall(self, name: str) -> _Remembered | None:
+        known = self._remembered.get(name)
+        return known if known is not None and time.monotonic() < known.until else None
+
+    def _remember(self, name: str, principal: Principal | None, asked: float, seconds: float) -> _Remembered:
+        known = _Remembered(principal, asked + min(seconds, REMEMBERED_SECONDS))
+        if len(self._remembered) >= REMEMBERED:
+            self._remembered.clear()
+        self._remembered[name] = known
+        return known
+
+
+def _oidc(settings: Settings) -> "Oidc | None":
+    if SignIn.OIDC not in settings.auth:
+        return None
+    from .oidc import Oidc  # what it needs is in the extra `api`, and not everybody signs in so
+
+    return Oidc(settings)
+
+
+def _principal(digest: str, key: ApiKey) -> Principal:
+    expires = None if key.expires is None else int(key.expires.timestamp())
+    return Principal(key.owner, frozenset(key.scopes), SignIn.KEYS, digest, expires)
+
+
+def _seconds_left(key: ApiKey, now: datetime) -> float:
+    """How long a key is good for yet, by the bucket's clock. Raises Problem `credentials_expired`."""
+    if key.expires is None:
+        return REMEMBERED_SECONDS
+    left = (key.expires - now).total_seconds()
+    if left <= 0:
+        raise Problem(
+            "credentials_expired", f"The API key expired at {key.expires.isoformat()}; ask for a new one."
+        )
+    return left
+
+
+def _unknown() -> Problem:
+    return Problem(
+        "bad_credentials", "These credentials are not known here, or were revoked. Check them, or get others."
+    )
