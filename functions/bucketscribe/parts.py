@@ -21,6 +21,14 @@ def default_part_size(size: int) -> int:
     return max(DEFAULT_PART_BYTES, -(-size // (MAX_PARTS * MIB)) * MIB)
 
 
+def bytes_held(held: Sequence[HeldPart]) -> int:
+    """Bytes of all parts; of two versions of one, which nobody can tell apart, the smaller counts."""
+    sizes: dict[int, int] = {}
+    for part in held:
+        sizes[part.number] = min(part.size, sizes.get(part.number, part.size))
+    return sum(sizes.values())
+
+
 def check_parts(record: Record, asked: Sequence[Part], held: Sequence[HeldPart]) -> None:
     """See that a list of parts is 1…n, is what the bucket holds, and adds up. Raises `invalid_part`."""
 

@@ -16,11 +16,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import metrics
 from .bucket import Bucket, Conflict, StorageError
 from .errors import Problem
 from .options import Options
+
+log = structlog.get_logger()
 
 SCHEMA = 1
 REMEMBERED_WRITES = 8
@@ -52,7 +56,9 @@ class State(StrEnum):
 
 
 MOVES: dict[State, frozenset[State]] = {
-    State.UPLOADING: frozenset({State.COMPLETING, State.EXPIRED, State.CANCELED, State.DELETED}),
+    State.UPLOADING: frozenset(
+        {State.COMPLETING, State.FAILED, State.EXPIRED, State.CANCELED, State.DELETED}
+    ),
     State.COMPLETING: frozenset({State.UPLOADING, State.QUEUED, State.FAILED, State.CANCELED, State.DELETED}),
     State.QUEUED: frozenset({State.RUNNING, State.CANCELED, State.DELETED}),
     State.RUNNING: frozenset({State.QUEUED, State.COMPLETED, State.FAILED, State.CANCELED, State.DELETED}),
@@ -259,13 +265,15 @@ class Records:
         record = self._stamp(record, record.created)
         key = record_key(record.owner, record.id)
         try:
-            return Stored(record, self.bucket.create(key, _json(record)).etag, record.created)
+            stored = Stored(record, self.bucket.create(key, _json(record)).etag, record.created)
         except (Conflict, *StorageError):
             # Our own write may be what stands there: an answer can be lost, and the SDK repeats.
-            stored = self.read_key(key)
-            if stored is not None and record.write in stored.record.writes:
-                return stored
-            raise
+            found = self.read_key(key)
+            if found is None or record.write not in found.record.writes:
+                raise
+            stored = found
+        _tell(None, record)
+        return stored
 
     def swap(self, stored: Stored, record: Record) -> Stored:
         """Replace exactly what was read, once. Raises Conflict if it has changed since.
@@ -280,13 +288,14 @@ class Records:
         `known` saves the first read. Raises NoRecord, IllegalMove, whatever `edit` raises, and Problem
         `busy` when others are always faster.
         """
-        written: set[str] = set()
+        written: dict[str, tuple[Record, Record]] = {}
         unanswered = 0
         for attempt in range(CHANGE_TRIES):
             stored = known if known is not None and attempt == 0 else self.read(owner, id)
             if stored is None:
                 raise NoRecord(id)
-            if written & set(stored.record.writes):
+            if ours := written.keys() & set(stored.record.writes):
+                _tell(*written[ours.pop()])
                 return stored
             edited = edit(stored.record, stored.at)
             if edited is None or edited is stored.record:
@@ -294,7 +303,7 @@ class Records:
             if stored.record.state is State.DELETED:
                 raise IllegalMove("a deleted record is not written")
             record = self._stamp(edited, stored.at)
-            written.add(record.write)
+            written[record.write] = (stored.record, record)
             try:
                 return self._replace(stored, record)
             except StorageError:
@@ -309,13 +318,15 @@ class Records:
     def _replace(self, stored: Stored, record: Record) -> Stored:
         key = record_key(record.owner, record.id)
         try:
-            return Stored(record, self.bucket.replace(key, _json(record), stored.etag).etag, stored.at)
+            after = Stored(record, self.bucket.replace(key, _json(record), stored.etag).etag, stored.at)
         except (Conflict, *StorageError):
             # An answer can be lost, and the SDK repeats: our own write may be what stands there.
             current = self.read_key(key)
-            if current is not None and record.write in current.record.writes:
-                return current
-            raise
+            if current is None or record.write not in current.record.writes:
+                raise
+            after = current
+        _tell(stored.record, record)
+        return after
 
     def remove(self, owner: str, id: str) -> None:
         """Remove a record for good: the last step but one of a purge."""
@@ -339,3 +350,34 @@ class Records:
 
 def _json(record: Record) -> bytes:
     return record.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def _tell(before: Record | None, after: Record) -> None:
+    """Log and count what a write has changed of a transcription's state: here, and nowhere else."""
+    was = None if before is None else before.state
+    lease = after.lease
+    # A lease that was over is taken over in one write: back in the queue, and claimed again.
+    lost = None if before is None else before.lease
+    taken_over = lease is not None and lost is not None and lease.token != lost.token
+    if was is after.state and not taken_over:
+        return
+    facts: dict[str, Any] = {}
+    if after.state is State.FAILED and after.error is not None:
+        facts["code"] = after.error.code
+    if after.attempts:
+        facts["attempts"] = after.attempts
+    if lease is not None:
+        facts["worker"] = lease.worker
+    log.info(after.state.value, id=after.id, owner=after.owner, run=after.run, **facts)
+    metrics.count("transcriptions", state=after.state.value)
+    if was is State.RUNNING:
+        metrics.count("jobs_ended", outcome=(State.QUEUED if taken_over else after.state).value)
+    match was, after.state:
+        case None, State.UPLOADING:
+            metrics.count("uploads_begun")
+        case State.COMPLETING, State.QUEUED:
+            metrics.count("uploads_completed")
+        case State.UPLOADING, State.EXPIRED:
+            metrics.count("uploads_expired")
+        case State.UPLOADING | State.COMPLETING, State.FAILED:
+            metrics.count("uploads_refused", code=facts["code"])

@@ -10,16 +10,17 @@ All ages are the bucket's: LastModified of markers and parts against the `Date` 
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from queue import Empty, SimpleQueue
 
 import structlog
 
-from . import logs
-from .bucket import Conflict
+from . import logs, metrics
+from .bucket import Conflict, StorageError
 from .markers import Kind, Marker
+from .monitoring import serve_monitoring
 from .queue import Job
-from .records import FINAL, NoRecord, Record, State
+from .records import FINAL, NoRecord, Record, State, Stored
 from .service import Service
 from .settings import Settings
 
@@ -40,7 +41,9 @@ class Sweep:
         self.uploads = service.uploads
         self.transcriptions = service.transcriptions
         self.idle = timedelta(seconds=service.settings.upload_idle_seconds)
+        self.limits = service.uploads.limits
         self._jobs = 0
+        self._today: date | None = None
         self.job_look = timedelta(seconds=service.settings.job_look_seconds)
 
     def run(self) -> int:
@@ -60,7 +63,19 @@ class Sweep:
                 looked += looks[marker.kind](marker, now)
             except Exception as error:  # noqa: BLE001 -- one look that fails must not keep the others from theirs
                 log.warning("look failed", marker=marker.key, code="look_failed", reason=str(error))
+        self._forget_days(now.date())
         return looked
+
+    def _forget_days(self, today: date) -> None:
+        """Once a day: what was counted before yesterday counts for nothing any more."""
+        if today == self._today:
+            return
+        try:
+            # Not yesterday's: a begin may have read its date just before midnight.
+            self.limits.forget(today - timedelta(days=1))
+            self._today = today
+        except StorageError as error:
+            log.warning("counts not forgotten", code="storage_unavailable", reason=str(error))
 
     # Multipart uploads
 
@@ -81,7 +96,7 @@ class Sweep:
         record = stored.record
         match record.state:
             case State.UPLOADING:
-                self._end_if_idle(marker, record)
+                self._end_if_idle(marker, stored)
             case State.COMPLETING:
                 self.uploads.finish(owner, id)
             case State.EXPIRED:
@@ -98,8 +113,9 @@ class Sweep:
                 self.markers.remove(Kind.UPLOADS, owner, id)
         return True
 
-    def _end_if_idle(self, marker: Marker, record: Record) -> None:
-        owner, id = marker.owner, marker.id
+    def _end_if_idle(self, marker: Marker, stored: Stored) -> None:
+        """End an upload that is idle, or larger than it may be."""
+        owner, id, record = marker.owner, marker.id, stored.record
         if self.bucket.find(record.key) is not None:
             self.uploads.finish(owner, id)
             return
@@ -108,6 +124,8 @@ class Sweep:
             self.uploads.expire(owner, id)
             return
         parts, now = listed
+        if self.uploads.end_if_outgrown(stored, parts).record.state is not State.UPLOADING:
+            return
         signs = [record.created, *(part.modified for part in parts)]
         read = self.markers.read(Kind.UPLOADS, owner, id)
         if read is not None and "seen" in read[0]:
@@ -142,7 +160,6 @@ class Sweep:
             except Conflict:
                 # It has come to it: the next look sees an upload like any other.
                 return
-            log.info("lost begin ended", id=id, owner=owner)
             if marker.kind is Kind.UPLOADS:
                 self.bucket.abort_uploads(key)
         self.markers.remove(marker.kind, owner, id)
@@ -212,18 +229,23 @@ class Sweep:
 def run_once(settings: Settings) -> int:
     """One sweep; returns the exit status."""
     logs.configure(settings)
+    metrics.configure()
     Sweep(Service.connect(settings)).run()
+    metrics.flush()
     return 0
 
 
 def run_forever(settings: Settings) -> int:
     """Sweep at every interval until SIGTERM or SIGINT; returns the exit status."""
     logs.configure(settings)
+    metrics.configure()
     # SimpleQueue.put may be called from a signal handler, where Event.set could deadlock.
     stop: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stop.put(number))
     sweep = Sweep(Service.connect(settings))
+    if settings.sweep_port is not None:
+        serve_monitoring(settings.sweep_port)
     while True:
         try:
             sweep.run()

@@ -149,7 +149,6 @@ class Transcriptions:
 
         after = self.records.change(record.owner, record.id, edit, known=stored)
         if moved:
-            _said(after.record)
             self.send(after.record)
         return after
 
@@ -158,7 +157,13 @@ class Transcriptions:
         try:
             self.queue.send(Job(record.owner, record.id, record.run))
         except StorageError as error:
-            log.warning("job message not sent", id=record.id, code="queue_unavailable", reason=str(error))
+            log.warning(
+                "job message not sent",
+                id=record.id,
+                owner=record.owner,
+                code="queue_unavailable",
+                reason=str(error),
+            )
 
     def claim(self, job: Job, worker: str) -> Claim | None:
         """Take a queued run, or one whose lease is over. None if there is nothing to take."""
@@ -182,7 +187,6 @@ class Transcriptions:
         except NoRecord:
             return None
         if record.lease is not None and record.lease.token == token:
-            _said(record, worker=worker)
             return Claim(record, token)
         if record.state is State.FAILED and record.run == job.run:
             self.markers.remove(Kind.JOBS, job.owner, job.id, job.run)
@@ -228,9 +232,7 @@ class Transcriptions:
             _held(record, claim)
             return record.to(State.QUEUED, **_lease_dropped(record))
 
-        record = self._change_held(claim, edit)
-        _said(record)
-        self.send(record)
+        self.send(self._change_held(claim, edit))
 
     def restart(self, claim: Claim) -> None:
         """Give up this run for a new one: it was planned for another engine or model. Raises LeaseLost."""
@@ -258,7 +260,7 @@ class Transcriptions:
             _held(record, claim)
             return record.to(state, **facts, **_lease_dropped(record))
 
-        _said(self._change_held(claim, edit))
+        self._change_held(claim, edit)
         self.markers.remove(Kind.JOBS, claim.job.owner, claim.job.id, claim.job.run)
 
     def _change_held(self, claim: Claim, edit: Callable[[Record, datetime], Record]) -> Record:
@@ -300,8 +302,7 @@ class Transcriptions:
         except NoRecord:
             raise _no_such(id) from None
         if before is not State.CANCELED:
-            _said(stored.record)
-            with _left_to_the_sweep(id):
+            with _left_to_the_sweep(owner, id):
                 if stored.record.etag is None:
                     self.discard_recording(stored.record, look_again=before is State.COMPLETING)
                 else:
@@ -352,7 +353,6 @@ class Transcriptions:
                 stored = self.records.swap(stored, record)
             except Conflict:
                 continue
-            _said(stored.record)
             self.send(stored.record)
             return stored
         raise _busy()
@@ -365,10 +365,10 @@ class Transcriptions:
         self.get(owner, id)
         self.markers.put(Kind.PURGE, owner, id)
         try:
-            _said(self.records.change(owner, id, _deleted).record)
+            self.records.change(owner, id, _deleted)
         except NoRecord:
             raise _no_such(id) from None
-        with _left_to_the_sweep(id):
+        with _left_to_the_sweep(owner, id):
             self.purge(owner, id)
 
     def purge(self, owner: str, id: str) -> bool:
@@ -413,12 +413,13 @@ def _deleted(record: Record, now: datetime) -> Record | None:
 
 
 @contextmanager
-def _left_to_the_sweep(id: str) -> Iterator[None]:
+def _left_to_the_sweep(owner: str, id: str) -> Iterator[None]:
     """What was asked for is written down; a bucket that fails now fails nobody, as a marker stands."""
     try:
         yield
     except StorageError as error:
-        log.warning("clearing up goes on later", id=id, code="storage_unavailable", reason=str(error))
+        code = "storage_unavailable"
+        log.warning("clearing up goes on later", id=id, owner=owner, code=code, reason=str(error))
 
 
 def _held(record: Record, claim: Claim) -> Lease:
@@ -452,8 +453,3 @@ def _not_possible(what: str, record: Record, states: frozenset[State]) -> Proble
         f"A transcription that is {record.state} cannot be {what}; only one that is: {allowed}.",
         {"state": record.state},
     )
-
-
-def _said(record: Record, **facts: Any) -> None:
-    code = {"code": record.error.code} if record.error is not None else {}
-    log.info(record.state.value, id=record.id, owner=record.owner, run=record.run, **code, **facts)

@@ -2,32 +2,37 @@
 
 What may die between two requests, and who goes on:
 
-- *begin*: marker → CreateMultipartUpload → record. Died before the record: the sweep writes it as expired
-  and aborts the upload; a begin that wakes after that finds the record taken and aborts its own.
+- *begin*: its owner's limits → marker → CreateMultipartUpload → record. Died before the record: the sweep
+  writes it as expired and aborts the upload; a begin that wakes after that finds the record taken and aborts
+  its own. What dies in the limits is told in `limits`.
 - *finish*: marker → parts or object there? → record says completing, with the parts →
   CompleteMultipartUpload → the object is judged → job marker → record says queued or failed → the upload's
   marker goes. Died anywhere after completing: the sweep calls `finish` again, and every step can be repeated.
 - *expire*: record says expired → abort → one more look → the marker goes.
+- *outgrown*, found when the parts are listed: record says failed → abort → the marker goes. Died between:
+  the sweep does the rest.
 
 Sources: the S3 user guide, "Uploading and copying objects using multipart upload"; the wire format is that of
 Uppy's Companion (`@uppy/aws-s3`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 
-from . import media
+from . import media, metrics
 from .auth import owned_id
 from .bucket import Bucket, Conflict, PartsRefused, StorageError, UploadGone
 from .bucket import Part as HeldPart
 from .errors import FAILURES, Problem
+from .limits import Limits
 from .markers import Kind, Markers, upload_kind
 from .options import Asked, read_metadata
-from .parts import MAX_PARTS, check_parts, default_part_size
+from .parts import MAX_PARTS, bytes_held, check_parts, default_part_size
 from .presign import Presigner
 from .records import Failure, Part, Record, Records, State, Stored, new_id
 from .seal import BrokenSeal, UploadSeal, seal, unseal
@@ -73,6 +78,17 @@ class Form:
     fields: dict[str, str]
 
 
+@contextmanager
+def _refusals_counted() -> Iterator[None]:
+    """Of what was refused before there is a record, nothing else tells."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.status < 500:
+            metrics.count("uploads_refused", code=problem.code)
+        raise
+
+
 class Uploads:
     """Uploads of one bucket."""
 
@@ -91,16 +107,19 @@ class Uploads:
         self.markers = markers
         self.transcriptions = transcriptions
         self.presigner = presigner
+        self.limits = Limits(settings, bucket)
         self.secret = settings.sealing_secret
 
     # Begin
 
+    @_refusals_counted()
     def begin(self, owner: str, filename: str, content_type: str | None, metadata: dict[str, Any]) -> Begun:
         """Promise a multipart upload.
 
-        Raises Problem `unsupported_media`, `too_large`, `unknown_option`, `invalid_option`, `begin_lost`.
+        Raises Problem `unsupported_media`, `too_large`, `unknown_option`, `invalid_option`, `size_required`,
+        `too_many_uploads`, `daily_limit_reached`, `begin_lost`.
         """
-        told = self._check(filename, content_type, metadata)
+        told = self._check(filename, content_type, metadata, ("size", "partSize"))
         size, part_size = told.size, told.part_size or default_part_size(told.size or 0)
         if size is not None and -(-size // part_size) > MAX_PARTS:
             raise Problem(
@@ -109,6 +128,7 @@ class Uploads:
                 {"option": "partSize"},
             )
         id, key = self._new_key(owner, told)
+        self.limits.admit(owner, id, size)
         self.markers.put(Kind.UPLOADS, owner, id, key=key)
         upload_id, now = self.bucket.begin_upload(key, told.content_type)
         declared = told.part_size if size else None
@@ -120,12 +140,17 @@ class Uploads:
         sealed = seal(self.secret, key, UploadSeal(upload_id, size or 0, declared or 0))
         return Begun(id, key, sealed, part_size)
 
+    @_refusals_counted()
     def begin_form(
         self, owner: str, filename: str, content_type: str | None, metadata: dict[str, Any]
     ) -> Form:
-        """Promise one POST of a small file. Raises the Problems of `begin`."""
-        told = self._check(filename, content_type, metadata)
+        """Promise one POST of a small file, of exactly its size if that is declared.
+
+        Raises the Problems of `begin`.
+        """
+        told = self._check(filename, content_type, metadata, ("size",))
         id, key = self._new_key(owner, told)
+        self.limits.admit(owner, id, told.size)
         now = self.markers.put(Kind.FORMS, owner, id, key=key)
         seconds = self.settings.url_expires_seconds
         try:
@@ -135,15 +160,18 @@ class Uploads:
         form = self.presigner.post(
             key,
             content_type=told.content_type,
-            min_bytes=1,
-            max_bytes=self.settings.max_upload_bytes,
+            min_bytes=told.size or 1,
+            max_bytes=told.size or self.settings.max_upload_bytes,
             expires_seconds=seconds,
             # The bucket's time, so that the policy ends when the record says.
             now=now,
         )
         return Form(id, key, form["url"], form["fields"])
 
-    def _check(self, filename: str, content_type: str | None, metadata: dict[str, Any]) -> "_Told":
+    def _check(
+        self, filename: str, content_type: str | None, metadata: dict[str, Any], sizes: tuple[str, ...]
+    ) -> "_Told":
+        """What a caller says of a file; `sizes` are those it must declare where sizes are required."""
         asked = read_metadata(metadata, self.settings.allowed_models)
         file = asked.file
         name = file.name or filename
@@ -152,6 +180,14 @@ class Uploads:
             raise Problem("unsupported_media", "The file is empty; choose one that holds a recording.")
         if file.size is not None and file.size > self.settings.max_upload_bytes:
             raise self._too_large(file.size)
+        missing = [name for name in sizes if getattr(file, name) is None]
+        if missing and self.settings.require_size:
+            names = " and ".join(missing)
+            raise Problem(
+                "size_required",
+                f"Declare {names} in the upload's metadata, in bytes: nothing of unknown size is taken here.",
+                {"missing": missing},
+            )
         return _Told(name, stored_type, file.size, file.partSize, asked)
 
     def _new_key(self, owner: str, told: "_Told") -> tuple[str, str]:
@@ -187,7 +223,6 @@ class Uploads:
             metadata=told.asked.kept,
         )
         self.records.create(record)
-        log.info("uploading", id=id, owner=owner, size=told.size, form=form_ends is not None)
 
     def _too_large(self, size: int) -> Problem:
         limit = self.settings.max_upload_bytes
@@ -226,7 +261,7 @@ class Uploads:
     def list_parts(self, owner: str, key: str, sealed: str) -> list[HeldPart]:
         """The finished parts. Asking for them counts as a sign of life.
 
-        Raises Problem `not_yours`, `no_such_upload`, `upload_expired`.
+        Raises Problem `not_yours`, `no_such_upload`, `upload_expired`, and what it was refused for.
         """
         id, upload = self.opened(owner, key, sealed)
         listed = self.bucket.list_parts(key, upload.upload_id) if self._seen_alive(owner, id) else None
@@ -234,6 +269,12 @@ class Uploads:
             stored = self.records.read(owner, id)
             raise _ended(stored.record if stored is not None else None)
         parts, _ = listed
+        if bytes_held(parts) > (upload.size or self.settings.max_upload_bytes):
+            # Whoever lists often keeps the sweep from looking.
+            stored = self.records.read(owner, id)
+            stored = None if stored is None else self.end_if_outgrown(stored, parts)
+            if stored is None or stored.record.state is State.FAILED:
+                raise _ended(stored.record if stored is not None else None)
         return list({part.number: part for part in parts}.values())
 
     def _seen_alive(self, owner: str, id: str) -> bool:
@@ -358,9 +399,7 @@ class Uploads:
                 return None
             return record.to(State.COMPLETING, parts=tuple(parts))
 
-        after = self.records.change(record.owner, record.id, edit, known=stored)
-        log.info("completing", id=record.id, owner=record.owner, parts=len(parts))
-        return after
+        return self.records.change(record.owner, record.id, edit, known=stored)
 
     def _assemble(self, stored: Stored) -> Stored:
         """CompleteMultipartUpload, with the parts the record holds."""
@@ -391,7 +430,13 @@ class Uploads:
             if self.bucket.find(record.key) is None:
                 return self._lost(stored)
         except StorageError as error:
-            log.warning("completing goes on later", id=record.id, reason=str(error))
+            log.warning(
+                "completing goes on later",
+                id=record.id,
+                owner=record.owner,
+                code="storage_unavailable",
+                reason=str(error),
+            )
         return stored
 
     def _lost(self, stored: Stored) -> Stored:
@@ -438,17 +483,32 @@ class Uploads:
             self.markers.remove(kind, record.owner, record.id)
         return after
 
+    def end_if_outgrown(self, stored: Stored, parts: Sequence[HeldPart]) -> Stored:
+        """End an upload in progress whose parts have more bytes than were declared, or are accepted."""
+        size, limit = bytes_held(parts), stored.record.size or self.settings.max_upload_bytes
+        if stored.record.state is not State.UPLOADING or size <= limit:
+            return stored
+        what = "are accepted" if stored.record.size is None else "were declared"
+        return self._refuse(
+            stored,
+            Problem(
+                "too_large",
+                f"The parts sent so far have {size} bytes, and {limit} {what}, so the upload was ended.",
+            ),
+        )
+
     def _refuse(self, stored: Stored, problem: Problem) -> Stored:
-        failure = Failure(code=problem.code, message=problem.detail, stage="completing")
+        """Say so in the record, unless it has left the state in which it was judged; then empty its place."""
+        judged = stored.record.state
+        failure = Failure(code=problem.code, message=problem.detail, stage=judged.value)
 
         def edit(record: Record, now: datetime) -> Record | None:
-            if record.state is not State.COMPLETING:
+            if record.state is not judged:
                 return None
             return record.to(State.FAILED, error=failure, parts=None)
 
         after = self.records.change(stored.record.owner, stored.record.id, edit, known=stored)
         if after.record.state is State.FAILED and after.record.etag is None:
-            log.info("refused", id=after.record.id, owner=after.record.owner, code=problem.code)
             self.transcriptions.discard_recording(after.record)
         return after
 
@@ -462,7 +522,6 @@ class Uploads:
         record = stored.record
         if record.state is not State.EXPIRED:
             return stored
-        log.info("expired", id=id, owner=owner)
         if record.form_ends is None:
             self.bucket.abort_uploads(record.key, record.upload_id)
         if self.bucket.find(record.key) is not None:
@@ -481,8 +540,6 @@ def _answer(record: Record) -> Record:
         case State.UPLOADING | State.EXPIRED | State.DELETED:
             raise _ended(record)
         case State.FAILED | State.CANCELED if record.etag is None:
-            if record.error is not None and record.error.code in REFUSALS:
-                raise Problem(record.error.code, record.error.message, {"id": record.id})
             raise _ended(record)
     return record
 
@@ -498,11 +555,14 @@ def _begin_lost() -> Problem:
 
 
 def _ended(record: Record | None) -> Problem:
-    """What to say of an upload that is no more."""
+    """What to say of an upload that is no more: why it was refused, if it was."""
     if record is not None and record.state is State.EXPIRED:
         return Problem(
             "upload_expired",
             f"The upload was idle for too long and ended at {record.updated.isoformat()}. Begin a new one.",
             {"expired": record.updated.isoformat(), "id": record.id},
         )
+    error = None if record is None or record.etag is not None else record.error
+    if record is not None and error is not None and error.code in REFUSALS:
+        return Problem(error.code, error.message, {"id": record.id})
     return Problem("no_such_upload", "There is no such upload in progress. Begin a new one.")

@@ -6,6 +6,7 @@ each completion runs in a thread of its own, at most one an upload, and goes on 
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from weakref import WeakValueDictionary
 
 import structlog
@@ -43,14 +44,14 @@ class Completions:
         if done:
             self._tasks.discard(task)
             return task.result()
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, id))
         return None
 
-    def _ended(self, task: asyncio.Task[Record]) -> None:
+    def _ended(self, id: str, task: asyncio.Task[Record]) -> None:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
         if isinstance(error, Problem):
-            log.info("completion refused", code=error.code, reason=error.detail)
+            log.info("completion refused", id=id, code=error.code, reason=error.detail)
         else:
-            log.error("completion failed", code="internal", exc_info=error)
+            log.error("completion failed", id=id, code="internal", exc_info=error)

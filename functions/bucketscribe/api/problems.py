@@ -54,8 +54,6 @@ def problems(*codes: str, everywhere: bool = True) -> dict[int | str, dict[str, 
 
 def answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
     """The response that tells a problem; its `retryAfter`, in seconds, is a header as well."""
-    if "retryAfter" in problem.extra:
-        headers = {"Retry-After": str(problem.extra["retryAfter"]), **(headers or {})}
     headers = dict(headers or {})
     if problem.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="bucketscribe"'

@@ -42,6 +42,8 @@ def api() -> None:
         port=settings.port,
         # Paths may carry tokens; our own line a request has the route.
         access_log=False,
+        # Its lines go where ours go, and secrets are taken out of them, too.
+        log_config=None,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,

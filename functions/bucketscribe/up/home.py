@@ -27,6 +27,9 @@ from .checks import CannotStart
 LOCK_PATIENCE_SECONDS = 12.0
 """How long the children of a supervisor that was killed may take to go: their longest grace, and some."""
 
+CREDENTIALS = "credentials.json"
+PORTS = "ports.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -40,6 +43,11 @@ class Credentials:
     def new(cls) -> Self:
         """Fresh ones."""
         return cls(secrets.token_hex(10).upper(), secrets.token_urlsafe(30), secrets.token_urlsafe(32))
+
+    @classmethod
+    def kept_in(cls, folder: Path) -> Self:
+        """Those of a data folder. Raises OSError, or ValueError or TypeError for what we did not write."""
+        return cls(**json.loads((folder / CREDENTIALS).read_text()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +74,12 @@ class Home:
 
     def credentials(self) -> Credentials:
         """The keys of this folder, made if there are none."""
-        file = self.path / "credentials.json"
+        file = self.path / CREDENTIALS
         if not file.exists():
             _write_private(file, asdict(Credentials.new()))
         try:
             with _usable(file):
-                credentials = Credentials(**json.loads(file.read_text()))
+                credentials = Credentials.kept_in(self.path)
         except (ValueError, TypeError) as error:
             raise CannotStart(
                 f"{file} is not what we wrote ({error}). Put it right, or delete it to have new keys made."
@@ -84,16 +92,17 @@ class Home:
         _write_private(self.s3_config, {"identities": [identity]})
         return credentials
 
-    def remembered_ports(self) -> dict[str, int]:
-        """Last time's ports; none if that cannot be told."""
-        with suppress(OSError, ValueError, AttributeError):
-            ports = json.loads((self.path / "ports.json").read_text())
-            return {name: port for name, port in ports.items() if isinstance(port, int) and 0 < port < 65536}
-        return {}
-
     def remember_ports(self, ports: Mapping[str, int]) -> None:
         """Keep the ports for next time."""
-        _write_private(self.path / "ports.json", ports)
+        _write_private(self.path / PORTS, ports)
+
+
+def remembered_ports(folder: Path) -> dict[str, int]:
+    """The ports of a data folder's last time; none if that cannot be told."""
+    with suppress(OSError, ValueError, AttributeError):
+        ports = json.loads((folder / PORTS).read_text())
+        return {name: port for name, port in ports.items() if isinstance(port, int) and 0 < port < 65536}
+    return {}
 
 
 @contextmanager

@@ -65,6 +65,13 @@ def choose(settings: Settings, remembered: Mapping[str, int]) -> Ports:
     fixed = {"s3": settings.s3_port, "sqs": settings.sqs_port, "worker": settings.worker_port}
     taken = {settings.port}
     chosen: dict[str, int] = {}
+    if settings.sweep_port is not None:
+        if settings.sweep_port in taken:
+            raise CannotStart(
+                f"Port {settings.sweep_port} is wanted twice: change {_variable('sweep_port')}."
+            )
+        _check_free(LOOPBACK, settings.sweep_port, "sweep_port")
+        taken.add(settings.sweep_port)
 
     def take(name: str, port: int) -> None:
         chosen[name] = port

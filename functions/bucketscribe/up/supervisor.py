@@ -14,7 +14,7 @@ from ..settings import Settings
 from . import ports, processes
 from .checks import CannotStart, check_host
 from .child import Child, Keeper
-from .home import Home, claim
+from .home import Home, claim, remembered_ports
 from .log import Log
 
 SERVERS_READY_SECONDS = 60.0
@@ -67,7 +67,7 @@ class Supervisor:
     async def _start(self) -> None:
         settings, home = self.settings, self.home
         credentials = home.credentials()
-        chosen = ports.choose(settings, home.remembered_ports())
+        chosen = ports.choose(settings, remembered_ports(home.path))
         home.remember_ports(chosen._asdict())
 
         self.log.line("up", "starting; Ctrl-C stops")

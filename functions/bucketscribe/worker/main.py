@@ -22,10 +22,11 @@ from typing import NoReturn
 
 import structlog
 
-from .. import logs
+from .. import logs, metrics
 from ..bucket import StorageError
 from ..errors import FAILURES, Problem
 from ..markers import Kind
+from ..monitoring import serve_monitoring
 from ..queue import Job
 from ..records import Failure
 from ..service import Service
@@ -33,7 +34,6 @@ from ..settings import Settings
 from ..transcriptions import Claim, LeaseLost
 from . import models
 from .engines.base import Engine, ModelUnavailable
-from .health import serve_health
 from .run import FilesGone, Finished, PlanDiffers, Run, RunFailed
 from .status import Status, Stopped
 
@@ -111,14 +111,16 @@ class Worker:
         try:
             self.service.queue.delete(message)
         except StorageError as error:
-            log.warning("message not deleted", id=message.job.id, reason=str(error))
+            job, code = message.job, "queue_unavailable"
+            log.warning("message not deleted", id=job.id, owner=job.owner, code=code, reason=str(error))
         return claim
 
     def _claim(self, job: Job) -> Claim | None:
         try:
             return self.service.transcriptions.claim(job, self.name)
         except ValueError as error:
-            log.warning("unreadable record", id=job.id, code="unreadable_record", reason=str(error))
+            code = "unreadable_record"
+            log.warning("unreadable record", id=job.id, owner=job.owner, code=code, reason=str(error))
             raise
 
     def _oldest(self) -> Claim | None:
@@ -136,6 +138,7 @@ class Worker:
     # Working
 
     def _work(self, claim: Claim) -> None:
+        begun = time.monotonic()
         status = Status(saved=lambda: self._wake.put("saved"))
         run = Run(self.service.settings, self.service.bucket, self.engine, claim.record, status)
         outcome: SimpleQueue[Finished | BaseException] = SimpleQueue()
@@ -166,11 +169,11 @@ class Worker:
             if held:
                 held = self._renew(claim, status)
         if held:
-            self._end(claim, status, outcome.get())
+            self._end(claim, status, outcome.get(), time.monotonic() - begun)
 
     def _give_up(self, claim: Claim) -> NoReturn:
         """End the process, as nothing else ends a thread that hangs; the lease ends as after a kill."""
-        log.error("work hangs", id=claim.record.id, code="worker_hung")
+        log.error("work hangs", **_of(claim), code="worker_hung")
         sys.stderr.flush()
         os._exit(1)
 
@@ -189,27 +192,29 @@ class Worker:
             self.service.transcriptions.renew(claim, status.progress, status.windows, excused=excused)
         except (LeaseLost, ValueError) as lost:
             reason = lost.state if isinstance(lost, LeaseLost) else str(lost)
-            log.info("stopping work", id=claim.record.id, reason=reason)
+            log.info("stopping work", **_of(claim), reason=reason)
             status.stop.set()
             return False
         except (Problem, *StorageError) as error:
-            log.warning("lease not renewed", id=claim.record.id, reason=str(error))
+            log.warning("lease not renewed", **_of(claim), code="storage_unavailable", reason=str(error))
         return True
 
     def _give_back(self, claim: Claim) -> None:
         try:
             self.service.transcriptions.release(claim)
         except (LeaseLost, ValueError, Problem, *StorageError) as error:
-            log.warning("run not given back", id=claim.record.id, reason=str(error))
+            log.warning("run not given back", **_of(claim), code="storage_unavailable", reason=str(error))
 
-    def _end(self, claim: Claim, status: Status, outcome: Finished | BaseException) -> None:
+    def _end(self, claim: Claim, status: Status, outcome: Finished | BaseException, seconds: float) -> None:
         transcriptions = self.service.transcriptions
         try:
             match outcome:
                 case Finished(facts=facts, failure=Failure() as failure):
                     transcriptions.fail(claim, failure, facts)
+                    _measure(outcome, status.transcribed_seconds, seconds)
                 case Finished(facts=facts):
                     transcriptions.complete(claim, facts)
+                    _measure(outcome, status.transcribed_seconds, seconds)
                 case RunFailed():
                     transcriptions.fail(claim, outcome.failure)
                 case PlanDiffers():
@@ -217,19 +222,34 @@ class Worker:
                 case Stopped():
                     transcriptions.release(claim)
                 case FilesGone():
-                    log.error("files are gone", id=claim.record.id, code="files_gone", reason=str(outcome))
+                    log.error("files are gone", **_of(claim), code="files_gone", reason=str(outcome))
                 case _ if isinstance(outcome, StorageError):
                     # Not given back: the lease that ends by itself is the pause before the next attempt.
-                    log.warning("bucket fails", id=claim.record.id, reason=str(outcome))
+                    log.warning("bucket fails", **_of(claim), code="storage_unavailable", reason=str(outcome))
                     self._renew(claim, status, excused=True)
                 case _:
-                    log.error("engine failed", id=claim.record.id, code="engine_failed", exc_info=outcome)
+                    log.error("engine failed", **_of(claim), code="engine_failed", exc_info=outcome)
                     message = f"{FAILURES['engine_failed']} {type(outcome).__name__}: {outcome}"
                     transcriptions.fail(claim, Failure(code="engine_failed", message=message))
         except LeaseLost as lost:
-            log.info("finished too late", id=claim.record.id, reason=lost.state)
+            log.info("finished too late", **_of(claim), reason=lost.state)
         except ValueError as error:
-            log.warning("unreadable record", id=claim.record.id, code="unreadable_record", reason=str(error))
+            log.warning("unreadable record", **_of(claim), code="unreadable_record", reason=str(error))
+
+
+def _of(claim: Claim) -> dict[str, str]:
+    """Whose work a log line is about."""
+    return {"id": claim.record.id, "owner": claim.record.owner}
+
+
+def _measure(finished: Finished, transcribed: float, worked: float) -> None:
+    """Tell how long a run's stages took, whoever worked on them, and how fast this worker was. In seconds."""
+    transcript = finished.transcript
+    for stage, seconds in transcript.timings.items():
+        metrics.observe("stage_seconds", seconds, stage=stage)
+    if transcribed:
+        factor = transcribed / worked
+        metrics.observe("real_time_factor", factor, engine=transcript.engine, model=transcript.model)
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -247,6 +267,7 @@ def make_engine(settings: Settings) -> Engine:
 def run(settings: Settings) -> int:
     """Run a worker until SIGTERM or SIGINT; returns the exit status."""
     logs.configure(settings)
+    metrics.configure()
     worker = Worker(Service.connect(settings), make_engine(settings))
     try:
         worker.engine.load(settings.model)
@@ -257,7 +278,7 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, worker.stop)
     if settings.worker_port is not None:
-        serve_health(settings.worker_port)
+        serve_monitoring(settings.worker_port)
     log.info("worker ready", engine=worker.engine.name, model=settings.model)
     worker.run()
     log.info("worker stopped")

@@ -5,10 +5,11 @@ recording is, and whether it can be decoded to its end. It needs memory for one 
 the run follows the plan that stands, and so comes to the same transcript.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +28,12 @@ _SURE = 0.5
 
 type Listen = Callable[[Samples], Language | None]
 """Tells the language of the first speech in a window, or None where nobody speaks."""
+
+
+class TooLong(Exception):
+    """The recording is longer than is transcribed."""
+
+    code: ClassVar[str] = "too_long"
 
 
 class Stretch(BaseModel):
@@ -82,8 +89,13 @@ class Survey:
     failure: Undecodable | None
 
 
-def survey(decoder: Decoder, window_seconds: int, listen: Listen, report: Report) -> Survey:
-    """Look through a recording. Raises Undecodable where there is no sound at all in it."""
+def survey(
+    decoder: Decoder, window_seconds: int, listen: Listen, report: Report, most_hours: float = math.inf
+) -> Survey:
+    """Look through a recording.
+
+    Raises Undecodable where there is no sound at all in it, TooLong as soon as more than `most_hours` came.
+    """
     cuts, peaks = Cuts(window_seconds), Peaks()
     opening = _Opening(listen, cuts.longest_seconds)
     borders = [0]
@@ -94,6 +106,12 @@ def survey(decoder: Decoder, window_seconds: int, listen: Listen, report: Report
         for block in decoder.blocks():
             report(decoder.fraction)
             samples += len(block)
+            if samples > most_hours * 3600 * SAMPLE_RATE:
+                # Not what the container says of its length: only what comes counts.
+                raise TooLong(
+                    f"The recording is longer than {most_hours:g} hours, the most that is transcribed here. "
+                    "Cut it into pieces and upload each of them."
+                )
             peaks.add(block)
             opening.add(block)
             for cut in cuts.add(block):

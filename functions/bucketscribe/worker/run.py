@@ -27,7 +27,7 @@ from .cues import cues
 from .decode import VERSION, Decoder, NoAudio, Track, Undecodable
 from .engines.base import SAMPLE_RATE, Engine, EngineFailed, ModelUnavailable, Request, Samples
 from .guards import Loop, without_loops
-from .plan import Language, Plan, Stretch, Survey, survey
+from .plan import Language, Plan, Stretch, Survey, TooLong, survey
 from .recording import RecordingFile
 from .status import Status
 
@@ -90,6 +90,7 @@ class Run:
         self.status = status
         self.model = record.options.model or settings.model
         self.window_seconds = settings.window_seconds
+        self.most_hours = settings.max_recording_hours
 
     def finish(self) -> Finished:
         """Carry the run out; the transcript stands in the bucket in every format when this returns.
@@ -127,7 +128,8 @@ class Run:
             self._load()
         with _hearing("decoding"), _decoding(), _timed(timings, "decode"), self._recording() as decoder:
             listen = lambda samples: self._listen(samples, timings)  # noqa: E731
-            found = survey(decoder, self.window_seconds, listen, self.status.reporter("decoding"))
+            report = self.status.reporter("decoding")
+            found = survey(decoder, self.window_seconds, listen, report, self.most_hours)
             warnings = self._warnings(decoder.track, decoder.skipped, found)
         timings["decode"] = round(timings["decode"] - timings.get("language", 0), 3)
         language, probability = found.language or (None, None)
@@ -369,7 +371,7 @@ def _decoding() -> Iterator[None]:
     """What can go wrong with a recording, as the end of the run."""
     try:
         yield
-    except NoAudio as error:
+    except (NoAudio, TooLong) as error:
         raise RunFailed(Failure(code=error.code, message=str(error), stage="decoding")) from error
     except Undecodable as error:
         raise RunFailed(_undecodable(error)) from error

@@ -73,6 +73,11 @@ class Status:
             raise Stopped
 
     @property
+    def transcribed_seconds(self) -> float:
+        """Seconds of the recording that a finished run has transcribed here; others were saved before."""
+        return self._pace.missing
+
+    @property
     def silent_seconds(self) -> float:
         """How long nothing was heard of the work. A model that is being fetched says nothing for long."""
         return 0.0 if self.progress.stage == "loading" else time.monotonic() - self._heard_of
@@ -104,6 +109,11 @@ class Pace:
         self.done = max(self.done, self._window_end)
         self._window_end = self.done + seconds
         return self.done
+
+    @property
+    def missing(self) -> float:
+        """What was to be done when it began."""
+        return self._total - self._first
 
     @property
     def share(self) -> float:
