@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from .auth import Scope
+from .auth import Scope, is_owner
 from .bucket import Bucket
 
 SCHEMA = 1
@@ -27,16 +27,23 @@ _OBJECT = re.compile(r"keys/([0-9a-f]{64})\.json")
 
 
 class ApiKey(BaseModel):
-    """What is kept of a key."""
+    """What is kept of a key. One of a newer version is not read: it may have limits we do not know."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    schema_: int = Field(SCHEMA, alias="schema")
+    schema_: int = Field(SCHEMA, alias="schema", le=SCHEMA)
     name: str
     owner: str
     scopes: tuple[Scope, ...]
-    created: datetime
-    expires: datetime | None = None
+    created: AwareDatetime
+    expires: AwareDatetime | None = None
+
+    @field_validator("owner")
+    @classmethod
+    def _check_owner(cls, owner: str) -> str:
+        if not is_owner(owner):
+            raise ValueError("an owner is written as readable-0123456789abcdef, or local")
+        return owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +70,15 @@ class Keys:
         text = PREFIX + secrets.token_hex(20)
         made = ApiKey(name=name, owner=owner, scopes=scopes, created=self.bucket.now(), expires=expires)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        self.bucket.create(_object(digest), made.model_dump_json(by_alias=True).encode())
+        # Nobody else can have made this one, so it may be sent again where an answer was lost.
+        self.bucket.put(_object(digest), made.model_dump_json(by_alias=True).encode())
         return text
 
     def find(self, digest: str) -> tuple[ApiKey, datetime] | None:
-        """A key by its digest, and the bucket's time; None if it is unknown or revoked."""
+        """A key by its digest, and the bucket's time; None if it is unknown or revoked.
+
+        Raises pydantic's ValidationError for what is no key.
+        """
         document = self.bucket.get(_object(digest))
         return None if document is None else (ApiKey.model_validate_json(document.body), document.at)
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -59,7 +60,7 @@ def shell(script: str, server: str, folder: Path, **more: str) -> subprocess.Com
 
 def test_every_command_and_option_is_documented_and_no_other() -> None:
     group = get_command(app)
-    commands = {name: command.params for name, command in group.commands.items()}  # type: ignore[attr-defined]
+    commands = params_of(group)
     words = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOCS.read_text()))
     options = {
         option
@@ -69,7 +70,16 @@ def test_every_command_and_option_is_documented_and_no_other() -> None:
         if option.startswith("--")
     }
     assert words == options | {"--help"}
-    assert set(re.findall(r"^### `bucketscribe (\w+)", DOCS.read_text(), re.MULTILINE)) == set(commands)
+    assert set(re.findall(r"^### `bucketscribe ([\w ]+)`", DOCS.read_text(), re.MULTILINE)) == set(commands)
+
+
+def params_of(group: Any, before: str = "") -> dict[str, list[Any]]:
+    """The parameters of every command, by the words it is called with."""
+    found: dict[str, list[Any]] = {}
+    for name, command in group.commands.items():
+        words = f"{before}{name}"
+        found |= params_of(command, f"{words} ") if hasattr(command, "commands") else {words: command.params}
+    return found
 
 
 def blocks(language: str) -> list[str]:
@@ -182,6 +192,25 @@ def wait_for_a_part(server: str, store: UploadStore) -> None:
                     return
         time.sleep(0.01)  # another process is at work; nothing tells of its parts
     raise AssertionError("no part arrived")
+
+
+# Keys
+
+
+def test_keys_are_made_in_the_bucket_of_a_running_bucketscribe(
+    server: str, data: Path, tmp_path: Path
+) -> None:
+    script = f"""
+        bucketscribe keys new me --data-dir {data} > key.txt
+        bucketscribe keys ls --data-dir {data} | cut -f 6 | grep -qx me
+        bucketscribe keys revoke - --data-dir {data} < key.txt
+        test -z "$(bucketscribe keys ls --data-dir {data})"
+    """
+    done = shell(script, server, tmp_path)
+    assert done.returncode == 0, done.stderr
+    # This one's settings have everybody let in.
+    assert "[not_taken]" in done.stderr
+    assert (tmp_path / "key.txt").read_text().strip() not in done.stdout + done.stderr
 
 
 # Doctor

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,25 @@ PARTS = 6
 SOON = Backoff(tries=10, first=0.05, longest=0.5)
 
 
-@pytest.fixture
-def server(service: Service) -> Iterator[str]:
-    """The API's address."""
+@contextmanager
+def serving(service: Service) -> Iterator[str]:
+    """The API in front of a service; its address."""
     running = uvicorn.Server(uvicorn.Config(create_app(service), port=0, log_level="warning"))
     thread = threading.Thread(target=running.run)
     thread.start()
     while not running.started:
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
-    running.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        running.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def server(service: Service) -> Iterator[str]:
+    with serving(service) as address:
+        yield address
 
 
 @pytest.fixture

@@ -15,8 +15,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from bucketscribe.auth import Scope
+from bucketscribe.cli import keys
 from bucketscribe.cli.arguments import Format, State
 from bucketscribe.cli.main import app
 from bucketscribe.options import OPTION_NAMES
@@ -26,8 +29,10 @@ from typer.testing import CliRunner
 
 from tests.unit.standins import ID, ApiHandler, ApiStandIn, BucketHandler, BucketStandIn, document, stream
 
-COMMANDS = "transcribe ls show get cancel retry rm doctor up worker sweep".split()
+COMMANDS = "transcribe ls show get cancel retry rm doctor up api worker sweep".split()
+KEYS_COMMANDS = "new ls revoke".split()
 NOBODY = "http://127.0.0.1:9"
+KEY = f"bks_{'5ec2e7' * 6}0123"
 
 
 def command(*arguments: str) -> list[str]:
@@ -48,12 +53,6 @@ def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         env=environment(**more),
         check=False,
     )
-
-
-@pytest.fixture
-def bucket() -> Iterator[BucketStandIn]:
-    with BucketStandIn() as server:
-        yield server
 
 
 @pytest.fixture
@@ -82,15 +81,18 @@ def finishes(api: ApiStandIn, *documents: dict[str, object]) -> None:
 # Help and start
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *(f"keys {name}" for name in KEYS_COMMANDS)])
 def test_the_help_of_every_command_shows_an_example_of_it(name: str) -> None:
-    result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert f"bucketscribe {name}" in result.output.partition("Examples:\n")[2]
 
 
 def test_these_are_all_commands() -> None:
-    assert [info.callback.__name__ for info in app.registered_commands if info.callback] == COMMANDS
+    [group] = app.registered_groups
+    assert group.typer_instance is not None
+    for typer, names in ((app, COMMANDS), (group.typer_instance, KEYS_COMMANDS)):
+        assert [info.callback.__name__ for info in typer.registered_commands if info.callback] == names
 
 
 def test_the_exit_statuses_are_told() -> None:
@@ -111,7 +113,8 @@ def test_nothing_heavy_is_imported_at_the_start_nor_by_a_client_command() -> Non
     assert result.stdout == "True []\n"
 
 
-def test_formats_and_states_are_those_of_the_server() -> None:
+def test_formats_states_and_scopes_are_those_of_the_server() -> None:
+    assert [*map(str, keys.Scope)] == [*map(str, Scope)]
     assert {*map(str, Format)} == set(FORMATS)
     assert {*map(str, State), "deleted"} == {*map(str, RecordState)}
 
@@ -195,6 +198,157 @@ def test_a_setting_that_makes_no_sense_is_one_line(name: str) -> None:
     assert len(lines) == 2
     assert lines[0].startswith("BUCKETSCRIBE_PORT: ")
     assert lines[1].startswith("BUCKETSCRIBE_MAX_ATTEMPTS: ")
+
+
+# Who asks
+
+
+class Doorkeeper(ApiStandIn):
+    """Lets in who brings the key, and remembers by which routes others came."""
+
+    def __init__(self, bucket: BucketStandIn) -> None:
+        super().__init__(bucket)
+        self.strangers: list[str] = []
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        DoorkeepersHandler(request, client_address, self)
+
+
+class DoorkeepersHandler(ApiHandler):
+    def handle_any(self) -> None:
+        if self.headers["Authorization"] != f"Bearer {KEY}":
+            cast("Doorkeeper", self.server).strangers.append(f"{self.command} {self.path}")
+        super().handle_any()
+
+
+@pytest.fixture
+def doorkeeper(bucket: BucketStandIn) -> Iterator[Doorkeeper]:
+    with Doorkeeper(bucket) as server:
+        finishes(server, document("completed"))
+        page = {"transcriptions": [document()], "cursor": None}
+        server.routes["GET /transcriptions"] = lambda request: request.answer_json(200, page)
+        for call in ("cancel", "retry"):
+            server.routes[f"POST /transcriptions/{ID}/{call}"] = lambda request: request.answer_json(
+                200, document()
+            )
+        server.routes[f"DELETE /transcriptions/{ID}"] = lambda request: request.answer_json(202, {})
+        health = {"status": "ok", "bucket": "ok", "queue": "ok"}
+        server.routes["GET /health/ready"] = lambda request: request.answer_json(200, health)
+        yield server
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["transcribe {}", "ls", f"show {ID}", f"get {ID}", f"cancel {ID}", f"retry {ID}", f"rm {ID}", "doctor"],
+)
+def test_every_command_brings_the_key_to_the_api_and_never_to_the_bucket(
+    doorkeeper: Doorkeeper, bucket: BucketStandIn, recording: Path, words: str
+) -> None:
+    result = run(
+        *words.format(recording).split(), "--server", doorkeeper.url, BUCKETSCRIBE_API_KEY=f"{KEY}\n"
+    )
+    assert result.returncode == 0, result.stderr
+    # What the API can do, it tells everyone.
+    assert [call for call in doorkeeper.strangers if call != "GET /openapi.json"] == []
+    assert sum(doorkeeper.calls.values()) > 0
+    assert all("Authorization" not in seen for seen in bucket.headers_seen)
+    assert KEY not in result.stdout + result.stderr
+
+
+def test_a_key_is_not_in_the_list_of_processes(
+    api: ApiStandIn, sending: threading.Event, recording: Path
+) -> None:
+    process = subprocess.Popen(
+        command("transcribe", str(recording), "--server", api.url),
+        stderr=subprocess.DEVNULL,
+        env=environment(BUCKETSCRIBE_API_KEY=KEY),
+    )
+    assert sending.wait(30)
+    shown = Path(f"/proc/{process.pid}/cmdline").read_text()
+    process.kill()
+    process.wait()
+    assert recording.name in shown
+    assert KEY not in shown
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, "sign_in_required"),
+        (401, "bad_credentials"),
+        (401, "credentials_expired"),
+        (403, "scope_missing"),
+    ],
+)
+@pytest.mark.parametrize("words", [["ls"], ["rm", ID]])
+def test_who_is_not_let_in_is_told_what_to_set(
+    api: ApiStandIn, status: int, code: str, words: Sequence[str]
+) -> None:
+    for call in ("GET /transcriptions", f"DELETE /transcriptions/{ID}"):
+        api.routes[call] = lambda request: request.problem(status, code)
+    result = run(*words, "--server", api.url, BUCKETSCRIBE_API_KEY=KEY)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(rf"Error: .*This is {code}\. .*BUCKETSCRIBE_API_KEY.* \[{code}\]\n", result.stderr)
+    assert KEY not in result.stderr
+
+
+def test_what_cannot_be_a_key_is_status_2_and_not_repeated() -> None:
+    result = run("ls", "--server", NOBODY, BUCKETSCRIBE_API_KEY="bks_sécret\r\nHost: x")
+    assert result.returncode == 2
+    assert "Invalid value for BUCKETSCRIBE_API_KEY" in result.stderr
+    assert "cret" not in result.stderr.lower().replace("bucketscribe", "")
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict", "status"), [("", "unknown", 0), (KEY, "missing", 1)], ids=["no key", "a bad key"]
+)
+def test_doctor_says_whether_its_caller_is_let_in(
+    doorkeeper: Doorkeeper, key: str, verdict: str, status: int
+) -> None:
+    doorkeeper.routes["GET /transcriptions"] = lambda request: request.problem(401, "sign_in_required")
+    result = run("doctor", "--json", "--server", doorkeeper.url, BUCKETSCRIBE_API_KEY=key)
+    found = {finding["name"]: finding for finding in map(json.loads, result.stdout.splitlines())}
+    assert (found["your access"]["verdict"], result.returncode) == (verdict, status)
+    assert "BUCKETSCRIBE_API_KEY" in found["your access"]["means"]
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["new", KEY], "list of processes"),
+        (["revoke", KEY], "list of processes"),
+        (["new", ""], "can be printed"),
+        (["new", "a\x1b[2J"], "can be printed"),
+        (["new", "x" * 101], "can be printed"),
+        (["new", "me", "--owner", " "], "can be printed"),
+        (["new", "me", "--scope", "root"], "root"),
+        (["new", "me", "--expires", "soon"], "such as 90d"),
+        (["new", "me", "--expires", "2027-02-30"], "such as 90d"),
+        (["revoke", "-"], "is no API key"),
+    ],
+)
+def test_a_command_on_keys_that_makes_no_sense_is_status_2(arguments: Sequence[str], said: str) -> None:
+    result = run("keys", *arguments, BUCKETSCRIBE_S3_ENDPOINT=NOBODY)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert KEY not in result.stderr
+
+
+def test_keys_say_where_they_look_for_a_bucket() -> None:
+    result = run("keys", "ls")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: No bucket is known here: give --data-dir")
+    assert result.stderr.endswith("[no_bucket]\n")
+
+
+def test_a_bucket_that_does_not_answer_is_one_line() -> None:
+    credentials = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    result = run("keys", "new", "me", BUCKETSCRIBE_S3_ENDPOINT=NOBODY, **credentials)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(r"Error: The bucket bucketscribe: .* \[storage_unavailable\]\n", result.stderr)
 
 
 # Transcribing
@@ -319,21 +473,27 @@ def test_ctrl_c_while_waiting_says_how_to_go_on(api: ApiStandIn, recording: Path
     assert api.aborted == 0
 
 
-def test_ctrl_c_while_uploading_keeps_what_was_sent(
-    api: ApiStandIn, bucket: BucketStandIn, recording: Path, tmp_path: Path
-) -> None:
-    sending, over = threading.Event(), threading.Event()
+@pytest.fixture
+def sending(bucket: BucketStandIn) -> Iterator[threading.Event]:
+    """Set when the first part is on its way, which takes until the test's end."""
+    begun, over = threading.Event(), threading.Event()
 
     def hang(request: BucketHandler) -> None:
-        sending.set()
+        begun.set()
         over.wait(30)
         request.reset()
 
     bucket.faults = {1: [hang]}
+    yield begun
+    over.set()
+
+
+def test_ctrl_c_while_uploading_keeps_what_was_sent(
+    api: ApiStandIn, sending: threading.Event, recording: Path, tmp_path: Path
+) -> None:
     api.expires = 90
     arguments = ["transcribe", str(recording), "--server", api.url]
     status, errors = interrupt(arguments, sending, XDG_STATE_HOME=str(tmp_path / "state"))
-    over.set()
     assert status == 130
     assert errors.splitlines()[-1] == (
         "What was sent of talk.wav is kept: run it again within 1.5 minutes to go on."
@@ -341,19 +501,12 @@ def test_ctrl_c_while_uploading_keeps_what_was_sent(
     assert api.aborted == 0
 
 
-def test_ctrl_c_while_a_stream_is_uploaded_promises_nothing(api: ApiStandIn, bucket: BucketStandIn) -> None:
-    sending, over = threading.Event(), threading.Event()
-
-    def hang(request: BucketHandler) -> None:
-        sending.set()
-        over.wait(30)
-        request.reset()
-
-    bucket.faults = {1: [hang]}
+def test_ctrl_c_while_a_stream_is_uploaded_promises_nothing(
+    api: ApiStandIn, sending: threading.Event
+) -> None:
     status, errors = interrupt(
         ["transcribe", "-", "--name", "talk.wav", "--server", api.url], sending, stdin=b"RIFF....WAVEfmt "
     )
-    over.set()
     assert (status, errors) == (130, "uploading talk.wav\n")
     assert api.aborted == 1
 
@@ -536,7 +689,7 @@ def test_output_that_finds_no_room_is_one_line(api: ApiStandIn) -> None:
 
 
 def on_a_terminal(*arguments: str, answer: str = "", **more: str) -> str:
-    """What a terminal shows of a command that has it for everything."""
+    """What a terminal shows of a command that has it for everything, and is answered when it asks."""
     terminal, its_end = pty.openpty()
     process = subprocess.Popen(
         command(*arguments),
@@ -544,14 +697,18 @@ def on_a_terminal(*arguments: str, answer: str = "", **more: str) -> str:
         stdout=its_end,
         stderr=its_end,
         env=environment(TERM="xterm", **more),
+        # Or else it may ask at the terminal that this test is run from.
+        start_new_session=True,
     )
     os.close(its_end)
-    os.write(terminal, answer.encode())
     shown = b""
     # Linux says EIO, others nothing, once the other end is closed.
     with suppress(OSError):
         while block := os.read(terminal, 65536):
             shown += block
+            if answer and shown.endswith(b": "):
+                os.write(terminal, answer.encode())
+                answer = ""
     os.close(terminal)
     process.wait(30)
     return shown.decode()

@@ -12,7 +12,7 @@ from bucketscribe.cli.complete import transcriptions
 from typer import Context
 from typer.core import TyperCommand
 
-from tests.unit.standins import ID, ApiStandIn, BucketStandIn, document
+from tests.unit.standins import ID, ApiHandler, ApiStandIn, BucketStandIn, document
 from tests.unit.test_cli import NOBODY, environment
 
 PROGRAM = Path(sys.executable).with_name("bucketscribe")
@@ -70,6 +70,23 @@ def test_bash_completes_ids_the_server_knows_once_each(api: ApiStandIn) -> None:
     assert completed("show", ID[:4], server=api.url) == [ID]
     assert completed("rm", "", server=api.url) == [ID]
     assert completed("rm", ID, "", server=api.url) == []
+
+
+def test_completion_brings_the_key(api: ApiStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUCKETSCRIBE_API_KEY", "bks_one")
+    seen: list[str | None] = []
+
+    def list_them(request: ApiHandler) -> None:
+        seen.append(request.headers["Authorization"])
+        request.answer_json(200, {"transcriptions": [document()], "cursor": None})
+
+    api.routes["GET /transcriptions"] = list_them
+    context = Context(TyperCommand("show"))
+    context.params = {"server": api.url}
+    assert [id for id, _ in transcriptions(context, "")] == [ID]
+    assert seen == ["Bearer bks_one"]
+    monkeypatch.setenv("BUCKETSCRIBE_API_KEY", "no\nkey")
+    assert transcriptions(context, "") == []
 
 
 def test_a_server_that_does_not_answer_offers_nothing_and_says_nothing() -> None:

@@ -31,12 +31,6 @@ FAILURE = {"code": "undecodable", "message": "It is broken.", "stage": "transcri
 
 
 @pytest.fixture
-def bucket() -> Iterator[BucketStandIn]:
-    with BucketStandIn() as server:
-        yield server
-
-
-@pytest.fixture
 def api(bucket: BucketStandIn) -> Iterator[ApiStandIn]:
     with ApiStandIn(bucket) as server:
         server.routes["POST /s3/multipart"] = begin

@@ -7,8 +7,10 @@ import json
 import re
 import socket
 import threading
+import traceback
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -403,7 +405,81 @@ def test_part_sizes_keep_the_limits_of_s3(size: int) -> None:
     assert chosen == PART_BYTES or size > PART_BYTES * MAX_PARTS
 
 
+# Who asks
+
+
+def test_a_key_is_brought_to_the_api_and_never_to_the_bucket(
+    api: ApiStandIn, bucket: BucketStandIn, recording: Path
+) -> None:
+    seen: list[str | None] = []
+
+    def note(request: ApiHandler, route: Callable[[ApiHandler], None]) -> None:
+        seen.append(request.headers["Authorization"])
+        route(request)
+
+    api.routes[f"GET /transcriptions/{ID}/events"] = lambda request: stream(
+        request, (1, document("completed"))
+    )
+    for name in ("transcript.txt", "peaks"):
+        api.routes[f"GET /transcriptions/{ID}/{name}"] = lambda request: request.answer(
+            307, Location=f"{bucket.url}/result"
+        )
+    for call, route in api.routes.items():
+        api.routes[call] = partial(note, route=route)
+    with Client(api.url, api_key="bks_secret", headers={"X-Proxy": "p"}, quick=FAST, patient=FAST) as client:
+        client.upload(recording)
+        client.wait(ID)
+        client.transcript(ID)
+        client.peaks(ID)
+    assert set(seen) == {"Bearer bks_secret"}
+    assert len(seen) >= 4
+    assert len(bucket.headers_seen) == 6 + 2
+    assert not [
+        name for names in bucket.headers_seen for name in names if name in ("Authorization", "X-Proxy")
+    ]
+
+
+@pytest.mark.parametrize("key", ["", "bks_secret\r\nHost: x", "bks_ secret", "bks_sécret"])
+def test_what_cannot_be_a_key_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(ValueError, match="an API key has") as refused:
+        Client("http://127.0.0.1:9", api_key=key)
+    assert "cret" not in str(refused.value)
+
+
+def test_no_text_of_the_client_or_its_errors_has_the_key(api: ApiStandIn, recording: Path) -> None:
+    api.routes["GET /transcriptions"] = lambda request: request.problem(401, "bad_credentials")
+    api.routes["POST /s3/multipart"] = lambda request: request.reset()
+    with Client(api.url, api_key="bks_secret", quick=FAST, patient=FAST) as client:
+        with pytest.raises(ServerProblem) as refused:
+            client.list()
+        with pytest.raises(Unreachable) as lost:
+            client.upload(recording)
+    nobody = Client("http://127.0.0.1:9", api_key="bks_secret", quick=FAST)
+    with nobody, pytest.raises(Unreachable) as unreachable:
+        nobody.list()
+    errors = [caught.value for caught in (refused, lost, unreachable)]
+    told = [text for error in errors for text in (str(error), repr(error), repr(vars(error)))]
+    traces = ["".join(traceback.format_exception(error)) for error in errors]
+    assert not [text for text in (repr(client), *told, *traces) if "secret" in text]
+
+
 # Problems
+
+
+@pytest.mark.parametrize("code", ["too_many_uploads", "daily_limit_reached"])
+def test_a_limit_that_no_pause_outlasts_is_told_at_once(
+    client: Client, api: ApiStandIn, recording: Path, code: str
+) -> None:
+    call = "POST /s3/multipart"
+
+    def refuse(request: ApiHandler) -> None:
+        request.body()
+        request.problem(429, code)
+
+    api.routes[call] = refuse
+    with pytest.raises(ServerProblem, match=code):
+        client.upload(recording)
+    assert api.calls[call] == 1
 
 
 def test_a_problem_document_becomes_a_server_problem(client: Client, api: ApiStandIn) -> None:

@@ -1,5 +1,6 @@
 """Uploads that go on where another one stopped, against the stand-ins; and the store they are found in."""
 
+import hashlib
 import os
 import shutil
 import stat
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from bucketscribe.client import (
     BucketRefused,
+    Client,
     ServerProblem,
     Unreachable,
     UploadFailed,
@@ -20,6 +22,7 @@ from bucketscribe.client.recording import File
 from bucketscribe.client.resume import Begun, key_of
 
 from tests.unit.standins import (
+    FAST,
     ID,
     PART,
     StandIns,
@@ -233,6 +236,37 @@ def test_a_server_that_is_away_is_not_waited_for_at_the_start(
     assert len(saved(store)) == 1
 
 
+def test_an_upload_of_another_key_is_left_to_it(
+    standins: StandIns, recording: Path, store: UploadStore
+) -> None:
+    standins.bucket.faults = {6: [cut_in_the_middle] * 5}
+    with client_with(standins, "bks_one") as one, pytest.raises(Unreachable):
+        one.upload(recording, resume=store)
+    standins.bucket.faults.clear()
+    with client_with(standins, "bks_two") as two:
+        two.upload(recording, resume=store)
+    assert len(standins.api.begun) == 2
+    with client_with(standins, "bks_one") as one:
+        one.upload(recording, resume=store)
+    assert len(standins.api.begun) == 2
+    assert not saved(store)
+
+
+def test_a_saved_upload_does_not_tell_the_key(
+    standins: StandIns, recording: Path, store: UploadStore
+) -> None:
+    standins.bucket.faults = {6: [cut_in_the_middle] * 5}
+    with client_with(standins, "bks_one") as client, pytest.raises(Unreachable):
+        client.upload(recording, resume=store)
+    [file] = saved(store)
+    digest = hashlib.sha256(b"bks_one").hexdigest()
+    assert not [word for word in ("bks_", digest) if word in file.name + file.read_text()]
+
+
+def client_with(standins: StandIns, api_key: str) -> Client:
+    return Client(standins.api.url, api_key=api_key, quick=FAST, patient=FAST)
+
+
 # Giving up
 
 
@@ -245,6 +279,16 @@ def test_a_refused_recording_is_forgotten(standins: StandIns, recording: Path, s
     with pytest.raises(ServerProblem, match="unsupported_media"):
         standins.client.upload(recording, resume=store)
     assert not saved(store)
+
+
+def test_a_recording_refused_while_nobody_waited_is_not_sent_again(
+    standins: StandIns, recording: Path, store: UploadStore
+) -> None:
+    interrupt(standins, recording, store)
+    standins.api.routes[LIST] = lambda request: request.problem(415, "unsupported_media")
+    with pytest.raises(ServerProblem, match="unsupported_media"):
+        standins.client.upload(recording, {"language": "en"}, resume=store)
+    assert (len(standins.api.begun), saved(store)) == (1, [])
 
 
 def test_a_file_changed_while_it_was_sent_is_forgotten(
@@ -344,8 +388,13 @@ def test_the_default_store_is_where_the_xdg_specification_says(
     assert UploadStore.default().folder == Path(base, "bucketscribe", "uploads")
 
 
-def key(path: Path, server: str = "http://a", options: Mapping[str, Any] | None = None) -> str:
-    return key_of(server, File(path), options or {})
+def key(
+    path: Path,
+    server: str = "http://a",
+    asker: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> str:
+    return key_of(server, asker, File(path), options or {})
 
 
 def test_a_recording_is_known_wherever_it_lies(recording: Path, tmp_path: Path) -> None:

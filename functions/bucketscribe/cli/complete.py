@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import typer
 
+from .credentials import api_key
+
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
@@ -47,8 +49,13 @@ def languages(incomplete: str) -> list[str]:
 
 def _newest(server: str) -> list[dict[str, Any]]:
     connection = _connection(server)
+    key = api_key()
     try:
-        connection.request("GET", f"{urlsplit(server).path.rstrip('/')}/transcriptions?limit={SHOWN}")
+        connection.request(
+            "GET",
+            f"{urlsplit(server).path.rstrip('/')}/transcriptions?limit={SHOWN}",
+            headers={} if key is None else {"Authorization": f"Bearer {key}"},
+        )
         document = json.loads(connection.getresponse().read())
     finally:
         connection.close()

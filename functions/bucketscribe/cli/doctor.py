@@ -1,7 +1,6 @@
 """`doctor`: what works, what is missing, and what covers for it: the server, then bucket and queue behind it.
 
-The bucket can be examined only where the operator's settings are: in the environment, or in the data folder
-of a running `bucketscribe up` (its layout is told in `up/home.py`).
+The bucket can be examined only where the operator's settings are (`operator.py`).
 """
 
 import json
@@ -11,16 +10,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from .arguments import DEFAULT_SERVER, Server
-from .output import FAILED, clean, fail, say, senseless, write
-from .serve import read_settings
+from .credentials import ADVICE, api_key
+from .operator import DataDir, sdk_credentials, settings_of
+from .output import FAILED, clean, client_of, say, write
 
 if TYPE_CHECKING:
+    from ..client import Client
     from ..probe import Finding
     from ..settings import Settings
 
@@ -30,14 +30,7 @@ COLOURS = {"ok": "green", "missing": "red", "unknown": "yellow"}
 
 
 def doctor(
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir",
-            metavar="FOLDER",
-            help="Data folder of a running `up`, such as .data: examine its bucket and queue, too.",
-        ),
-    ] = None,
+    data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, one finding a line.")] = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
@@ -50,7 +43,7 @@ def doctor(
     """
     # So that what was tried is cleaned up then, too.
     signal.signal(signal.SIGTERM, _end)
-    findings = _all(server, _operators_settings(data_dir))
+    findings = _all(server, settings_of(data_dir))
     grave = _print_json(findings) if as_json else _print_lines(findings)
     if grave:
         raise typer.Exit(FAILED)
@@ -75,21 +68,21 @@ def _of_server(server: str) -> Iterator["Finding"]:
 
     import urllib3
 
-    from ..client import Client, ClientError
+    from ..client import ClientError
     from ..probe import Finding, Verdict, clock, found
 
     try:
-        with Client(server) as client:
+        with client_of(server) as client:
             began = time.monotonic()
             health = client.health()
             latency = time.monotonic() - began
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--server") from None
+            access = _access(client)
     except ClientError as error:
         means = "start one with `bucketscribe up`, or name another with --server"
         yield Finding("server", Verdict.MISSING, clean(error.detail), means)
         return
     yield Finding("server", Verdict.OK, f"{server} answers in {1000 * latency:.0f} ms")
+    yield access
     for name, said, means in (
         ("its bucket", health.bucket, "nothing can be uploaded"),
         ("its queue", health.queue, "workers look into the bucket themselves, every minute or so"),
@@ -109,22 +102,32 @@ def _of_server(server: str) -> Iterator["Finding"]:
         yield Finding("its version", Verdict.UNKNOWN, "the server does not say", needed=False)
 
 
+def _access(client: "Client") -> "Finding":
+    """Whether the server lets us in. Who brings no key may be the operator, who needs none."""
+    from ..client import ClientError
+    from ..probe import Finding, Verdict
+
+    try:
+        client.list(limit=1)
+    except ClientError as error:
+        seen, means = clean(error.detail), ADVICE.get(error.code, "")
+        if error.code == "scope_missing":
+            return Finding("your access", Verdict.OK, seen)
+        refused = Verdict.MISSING if means and api_key() is not None else Verdict.UNKNOWN
+        return Finding("your access", refused, seen, means)
+    return Finding("your access", Verdict.OK, "you are let in")
+
+
 def _of_store(settings: "Settings") -> Iterator[tuple[str, "Finding"]]:
     """Bucket and queue, as the operator's settings name them."""
     import secrets
-
-    import boto3
 
     from ..bucket import Bucket
     from ..presign import Presigner
     from ..probe import Finding, Probe, Verdict, probe_queue
     from ..queue import Queue
 
-    credentials = boto3.Session().get_credentials()
-    if credentials is None:
-        fail(
-            "There are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. [no_credentials]"
-        )
+    credentials = sdk_credentials()
     presigner = Presigner(
         settings.public_endpoint,
         settings.bucket,
@@ -144,40 +147,6 @@ def _of_store(settings: "Settings") -> Iterator[tuple[str, "Finding"]]:
     else:
         for finding in probe_queue(Queue.connect(settings)):
             yield "queue", finding
-
-
-def _operators_settings(data_dir: Path | None) -> "Settings | None":
-    """The settings of this machine's bucket and queue, if it has any."""
-    if data_dir is not None:
-        return _settings_of_up(data_dir)
-    settings = read_settings()
-    return settings if settings.s3_endpoint or settings.queue_url else None
-
-
-def _settings_of_up(data_dir: Path) -> "Settings":
-    """As `bucketscribe up` gives them to its own processes; its keys go into our environment, for boto3."""
-    from ..up import ports, processes
-    from ..up.home import Credentials
-
-    try:
-        credentials = Credentials(**json.loads((data_dir / "credentials.json").read_text()))
-        chosen = ports.Ports(**json.loads((data_dir / "ports.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        raise senseless(f"{data_dir} is no data folder of `bucketscribe up`", "--data-dir") from None
-    os.environ |= {
-        "AWS_ACCESS_KEY_ID": credentials.access_key,
-        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }
-    os.environ.pop("AWS_SESSION_TOKEN", None)
-    return read_settings().model_copy(
-        update={
-            "s3_endpoint": processes.endpoint(chosen.s3),
-            "sqs_endpoint": processes.endpoint(chosen.sqs),
-            "queue_url": processes.queue_url(chosen),
-        }
-    )
 
 
 def _print_json(findings: Iterable[tuple[str, "Finding"]]) -> bool:

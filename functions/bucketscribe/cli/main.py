@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from . import acting, listing, serve
+from . import acting, keys, listing, serve
 from .arguments import examples
 from .doctor import doctor
 from .output import NOBODY_READS
@@ -96,6 +96,23 @@ command(
         "bucketscribe doctor", "bucketscribe doctor --data-dir .data", "bucketscribe doctor --json"
     )
 )(doctor)
+keys_app = typer.Typer(
+    name="keys",
+    help="Make, list and revoke API keys, as the operator of the bucket.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+keys_app.command(
+    epilog=examples(
+        "bucketscribe keys new phone --scope upload --expires 90d",
+        "bucketscribe keys new me --owner local --data-dir .data > key.txt",
+    )
+)(keys.new)
+keys_app.command(epilog=examples("bucketscribe keys ls", "bucketscribe keys ls --json"))(keys.ls)
+keys_app.command(epilog=examples("bucketscribe keys revoke phone", "bucketscribe keys revoke - < key.txt"))(
+    keys.revoke
+)
+app.add_typer(keys_app)
 command(epilog=examples("bucketscribe up", "BUCKETSCRIBE_PORT=9000 bucketscribe up"))(serve.up)
 command(epilog=examples("BUCKETSCRIBE_HOST=0.0.0.0 BUCKETSCRIBE_AUTH=keys bucketscribe api"))(serve.api)
 command(epilog=examples("BUCKETSCRIBE_MODEL=tiny.en bucketscribe worker"))(serve.worker)

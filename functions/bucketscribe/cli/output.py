@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from .credentials import ADVICE, VARIABLE, api_key
+
 if TYPE_CHECKING:
     from ..client import Client, ClientError, Transcription
     from .places import NotWritten
@@ -28,17 +30,26 @@ NOBODY_READS = 141
 @contextmanager
 def connected(server: str) -> Iterator["Client"]:
     """A client of the server. Ends the command with status 1 and one line if something goes wrong."""
-    from ..client import Client, ClientError
+    from ..client import ClientError
 
     try:
-        client = Client(server)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--server") from None
-    try:
-        with client:
+        with client_of(server) as client:
             yield client
     except ClientError as error:
         fail(explained(error, server))
+
+
+def client_of(server: str) -> "Client":
+    """A client of the server, for the user whose key is in the environment. Raises typer.BadParameter."""
+    from ..client import Client
+    from ..client.api import BadApiKey
+
+    try:
+        return Client(server, api_key=api_key())
+    except BadApiKey as error:
+        raise typer.BadParameter(str(error), param_hint=VARIABLE) from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from None
 
 
 def fail(message: str, status: int = FAILED) -> NoReturn:
@@ -75,12 +86,13 @@ def write(data: bytes) -> None:
 
 
 def explained(error: "ClientError | NotWritten", server: str | None = None) -> str:
-    """An error with its code; if it is the server that does not answer, with what to do."""
+    """An error with its code; if the server does not answer, or not to us, with what to do."""
     from ..client import Unreachable
 
-    api = server is not None and isinstance(error, Unreachable) and error.server == server.rstrip("/")
-    hint = " Start one with `bucketscribe up`, or name another with --server." if api else ""
-    return f"{error.detail}{hint} [{error.code}]"
+    hint = ADVICE.get(error.code, "")
+    if server is not None and isinstance(error, Unreachable) and error.server == server.rstrip("/"):
+        hint = "Start one with `bucketscribe up`, or name another with --server."
+    return " ".join(filter(None, (error.detail, hint, f"[{error.code}]")))
 
 
 def failure(transcription: "Transcription") -> str:

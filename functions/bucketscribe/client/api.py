@@ -1,11 +1,14 @@
 """HTTP to the API: requests, problems, and which calls may be sent twice.
 
 A call that changes nothing when repeated is sent again after a lost answer or a gateway's error; any call is
-after a 429 or 503, which say that nothing was done. No redirect is followed here: the API's headers are for
-the API alone. Fails with `ServerProblem` (RFC 9457), or `Unreachable` when the tries are used up.
+after a 429 or 503, which say that nothing was done, unless it is a limit that no pause of ours outlasts. No
+redirect is followed here: the API's headers are for the API alone. Fails with `ServerProblem` (RFC 9457), or
+`Unreachable` when the tries are used up.
 """
 
+import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -25,20 +28,38 @@ CONNECT_SECONDS = 30
 READ_SECONDS = 60
 """Completing an upload answers within 20 s, through a gateway within 30 s."""
 
+LASTING = frozenset({"too_many_uploads", "daily_limit_reached"})
+"""Refusals with a 429 that somebody must do something about, or wait until tomorrow."""
+
 RETRY_AFTER_SECONDS = 10
 """No server is waited for longer than this because it asks for it."""
 
+BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""What can stand behind `Bearer` (RFC 6750, 2.1): an API key, or a JSON Web Token."""
+
+
+class BadApiKey(ValueError):
+    """This cannot be an API key. The text does not repeat it."""
+
 
 class Api:
-    """Calls to one server."""
+    """Calls to one server. `asker` tells whose calls they are, by a hash: who brings no key is None."""
 
-    def __init__(self, server: str, pool: PoolManager, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, server: str, pool: PoolManager, headers: Mapping[str, str], api_key: str | None = None
+    ) -> None:
         parts = urlsplit(server)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{server!r} is not a URL such as http://127.0.0.1:8000")
         self.server = server.rstrip("/")
         self._pool = pool
         self._headers = dict(headers)
+        self.asker: str | None = None
+        if api_key is not None:
+            if not BEARER.fullmatch(api_key):
+                raise BadApiKey("an API key has letters, digits and a few signs, with no space between them")
+            self._headers["Authorization"] = f"Bearer {api_key}"
+            self.asker = hashlib.sha256(api_key.encode()).hexdigest()
 
     def call(
         self,
@@ -82,7 +103,8 @@ class Api:
                 if response.status < 400:
                     raise bad_answer(response, f"status {response.status}")
                 error = problem(response)
-                again = response.status in (429, 503) or (repeatable and response.status in (500, 502, 504))
+                refused = response.status in (429, 503) and error.code not in LASTING
+                again = refused or (repeatable and response.status in (500, 502, 504))
                 asked = response.headers.get("Retry-After", "")
                 least = min(float(asked), RETRY_AFTER_SECONDS) if asked.isdecimal() else 0.0
             pause = next(pauses, None) if again else None

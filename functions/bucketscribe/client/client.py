@@ -37,16 +37,18 @@ from .upload import Upload
 class Client:
     """A Bucketscribe server.
 
-    `headers` go to the API only, never to the bucket. `parallel` is how many parts may be sent at once, where
-    that makes an upload faster. `quick` is how often a single call is tried, `patient` the same for the calls
-    of an upload or a wait; these sit out a lost connection for up to `offline_seconds`, not counting the time
-    the machine sleeps. `pace_seconds` is the pause between two looks where the server has no event stream.
+    `api_key` says who asks; it and `headers` go to the API only, never to the bucket. `parallel` is how many
+    parts may be sent at once, where that makes an upload faster. `quick` is how often a single call is tried,
+    `patient` the same for the calls of an upload or a wait; these sit out a lost connection for up to
+    `offline_seconds`, not counting the time the machine sleeps. `pace_seconds` is the pause between two looks
+    where the server has no event stream.
     """
 
     def __init__(
         self,
         server: str,
         *,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         parallel: int = 16,
         quick: Backoff = QUICK,
@@ -57,7 +59,7 @@ class Client:
         if parallel < 1:
             raise ValueError("parallel must be at least 1")
         self._pool = PoolManager(maxsize=parallel + 1)
-        self._api = Api(server, self._pool, headers or {})
+        self._api = Api(server, self._pool, headers or {}, api_key)
         self._parallel = parallel
         self._quick = quick
         self._patient = patient

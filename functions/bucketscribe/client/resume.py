@@ -1,9 +1,9 @@
 """Unfinished uploads, remembered from one run of a program to the next.
 
 One small JSON file for each, of what beginning it answered. An upload is found again by what is sent, where
-to and with which options, never by where the file lies: `key_of` says how. Files are the user's own (0600),
-appear whole or not at all, and go after a week, when any server has long given the upload up. A folder that
-cannot be written to costs the memory, not the upload.
+to, by whom and with which options, never by where the file lies: `key_of` says how. Files are the user's own
+(0600), appear whole or not at all, and go after a week, when any server has long given the upload up. A
+folder that cannot be written to costs the memory, not the upload.
 """
 
 import hashlib
@@ -98,8 +98,8 @@ class UploadStore:
         return self.folder / f"{key}.json"
 
 
-def key_of(server: str, file: File, options: Mapping[str, Any]) -> str:
-    """What an upload is found by: server, name, size, time of change, options and a sample of the content.
+def key_of(server: str, asker: str | None, file: File, options: Mapping[str, Any]) -> str:
+    """What an upload is found by: server, who asks, name, size, time of change, options, sampled content.
 
     Raises UploadFailed `file_unreadable`.
     """
@@ -107,5 +107,5 @@ def key_of(server: str, file: File, options: Mapping[str, Any]) -> str:
     for offset in (0, max(0, file.size - SAMPLE_BYTES)):
         for block in file.piece(offset, min(SAMPLE_BYTES, file.size)).blocks():
             sample.update(block)
-    told = [server, file.name, file.size, file.changed_ns, dict(options), sample.hexdigest()]
+    told = [server, asker, file.name, file.size, file.changed_ns, dict(options), sample.hexdigest()]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -94,7 +94,7 @@ class Upload:
         self._saved_as = ""
         if store is not None and isinstance(recording, File):
             self._store = store
-            self._saved_as = key_of(api.server, recording, self._options)
+            self._saved_as = key_of(api.server, api.asker, recording, self._options)
         self._kept_seconds: float | None = None
         self._known = False
         self._climb = Climb(parallel)
@@ -171,7 +171,7 @@ class Upload:
         except ServerProblem as problem:
             # What is no problem document is a proxy's, which may have its reasons for today only.
             lasting = problem.document and 400 <= problem.status < 500 and problem.status not in PASSING
-            if problem.code in ENDED or not lasting:
+            if problem.code in ENDED | REFUSED or not lasting:
                 raise
             raise _Ended(problem) from None
 
