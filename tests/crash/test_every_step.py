@@ -133,6 +133,10 @@ def begin(service: Service, case: Case) -> None:
     service.uploads.begin(case.owner, "talk.wav", None, {})
 
 
+def begin_counted(service: Service, case: Case) -> None:
+    begin(limited(service), case)
+
+
 def begin_form(service: Service, case: Case) -> None:
     service.uploads.begin_form(case.owner, "talk.wav", None, {})
 
@@ -143,6 +147,20 @@ def finish(service: Service, case: Case) -> None:
 
 def sweep(service: Service, case: Case) -> None:
     Sweep(service).run()
+
+
+def limited(service: Service) -> Service:
+    """The service with limits, and the smallest of them."""
+    few = {"max_open_uploads": 5, "max_daily_bytes": 10**12, "max_upload_bytes": len(RECORDING) - 1}
+    return Service.of(service.settings.model_copy(update=few), service.bucket, service.queue)
+
+
+def sweep_limited(service: Service, case: Case) -> None:
+    sweep(limited(service), case)
+
+
+def list_limited(service: Service, case: Case) -> None:
+    limited(service).uploads.list_parts(case.owner, case.key, case.upload_id)
 
 
 def lost_begin(world: World) -> Case:
@@ -164,6 +182,9 @@ refuse = repeating(complete, "unsupported_media")
 
 UPLOADS = {
     "begin": Operation(World.case, begin, {None: NOTHING | EXPIRED, State.UPLOADING: EXPIRED}),
+    "begin_counted": Operation(
+        World.case, begin_counted, {None: NOTHING | EXPIRED, State.UPLOADING: EXPIRED}
+    ),
     "begin_form": Operation(World.case, begin_form, {None: NOTHING | EXPIRED, State.UPLOADING: EXPIRED}),
     "complete": Operation(
         World.uploading,
@@ -187,6 +208,15 @@ UPLOADS = {
     ),
     "sweep_idle_upload": Operation(
         World.uploading, sweep, {State.UPLOADING: EXPIRED, State.EXPIRED: EXPIRED}, later=IDLE
+    ),
+    # Nobody but who died knows the smaller limit; so what was not refused yet is idle in the end.
+    "sweep_outgrown_upload": Operation(
+        World.uploading, sweep_limited, {State.UPLOADING: EXPIRED, State.FAILED: FAILED}, later=IDLE / 4
+    ),
+    "list_outgrown_upload": Operation(
+        World.uploading,
+        repeating(list_limited, "too_large"),
+        {State.UPLOADING: EXPIRED, State.FAILED: FAILED},
     ),
     "sweep_lost_begin": Operation(lost_begin, sweep, {None: EXPIRED, State.EXPIRED: EXPIRED}, later=IDLE),
     "sweep_lost_form": Operation(

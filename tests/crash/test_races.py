@@ -33,6 +33,7 @@ WAIT_SECONDS = 30.0
 IDLE = timedelta(minutes=20)
 COMPLETED = frozenset({State.COMPLETED})
 EXPIRED = frozenset({State.EXPIRED})
+FAILED = frozenset({State.FAILED})
 CANCELED = frozenset({State.CANCELED})
 GONE = frozenset({None})
 
@@ -124,6 +125,30 @@ def test_a_complete_that_wakes_after_the_upload_expired_is_told_so(world: World)
         sweep(world.service)
         refused(held.go_on, "upload_expired")
     ends(world, case, EXPIRED)
+
+
+def sweep_with_a_smaller_limit(service: Service) -> int:
+    settings = service.settings.model_copy(update={"max_upload_bytes": len(RECORDING) - 1})
+    return sweep(Service.of(settings, service.bucket, service.queue))
+
+
+def test_a_sweep_does_not_refuse_what_was_completed_under_its_eyes(world: World) -> None:
+    case = world.uploading()
+    with world.later(IDLE / 4):
+        held = Held(world, sweep_with_a_smaller_limit, "PutObject", "/records/")
+    complete(world.service, case)
+    held.go_on()
+    assert world.state(case) is State.QUEUED
+    ends(world, case, COMPLETED, run=1)
+
+
+def test_a_complete_that_wakes_after_the_upload_was_refused_is_told_why(world: World) -> None:
+    case = world.uploading()
+    held = Held(world, lambda service: complete(service, case), "PutObject", "/records/")
+    with world.later(IDLE / 4):
+        sweep_with_a_smaller_limit(world.service)
+        refused(held.go_on, "too_large")
+    ends(world, case, FAILED)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from bucketscribe.api.uploads import read_numbers
 from bucketscribe.bucket import Part as HeldPart
 from bucketscribe.errors import Problem
-from bucketscribe.parts import MAX_PARTS, MIB, check_parts, default_part_size
+from bucketscribe.parts import MAX_PARTS, MIB, bytes_held, check_parts, default_part_size
 from bucketscribe.records import Part, Record, State, new_id
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +42,11 @@ def test_the_default_part_size_needs_no_more_than_10000_parts(size: int) -> None
     assert -(-size // part) <= MAX_PARTS
     assert part % MIB == 0
     assert part == 8 * MIB or size > 8 * MIB * MAX_PARTS
+
+
+def test_of_two_versions_of_a_part_the_smaller_counts() -> None:
+    other = HeldPart(2, '"another"', 3, NOW)
+    assert bytes_held([*held(10, 7, 5), other]) == bytes_held([other, *held(10, 7, 5)]) == 18
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=50))

@@ -13,7 +13,7 @@ import pytest
 from bucketscribe.worker.ahead import windows
 from bucketscribe.worker.decode import Decoder
 from bucketscribe.worker.engines.base import SAMPLE_RATE, Samples
-from bucketscribe.worker.plan import Stretch, Survey, survey
+from bucketscribe.worker.plan import Stretch, Survey, TooLong, survey
 from bucketscribe.worker.status import Status, Stopped
 
 WINDOW = 10
@@ -54,9 +54,9 @@ class Listener:
         return (language, 0.9) if isinstance(language, str) else language
 
 
-def surveyed(file: bytes, listen: Listener) -> Survey:
+def surveyed(file: bytes, listen: Listener, most_hours: float = 24) -> Survey:
     with Decoder(io.BytesIO(file)) as decoder:
-        return survey(decoder, WINDOW, listen, lambda _share: None)
+        return survey(decoder, WINDOW, listen, lambda _share: None, most_hours)
 
 
 def test_the_windows_are_the_whole_recording_without_gap_or_overlap() -> None:
@@ -106,6 +106,17 @@ def test_a_recording_cut_short_is_surveyed_as_far_as_it_goes() -> None:
     assert found.failure is not None
     assert found.failure.at_seconds == pytest.approx(32.5, abs=1)
     assert json.loads(found.peaks)["length"] > 3000
+
+
+def test_a_recording_that_is_too_long_is_not_looked_through_to_its_end() -> None:
+    shares: list[float] = []
+    with Decoder(io.BytesIO(recording(60))) as decoder, pytest.raises(TooLong, match=r"than 0\.005 hours"):
+        survey(decoder, WINDOW, Listener("en"), shares.append, 0.005)
+    assert 0.3 < shares[-1] < 0.5
+
+
+def test_a_recording_as_long_as_may_be_is_surveyed() -> None:
+    assert surveyed(recording(18), Listener("en"), most_hours=0.005).samples == 18 * SAMPLE_RATE
 
 
 def test_a_short_recording_is_one_window() -> None:
