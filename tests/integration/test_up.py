@@ -307,7 +307,7 @@ class TestRefusing:
         assert f"in use by another `bucketscribe up` (process {running.process.pid})" in said
         assert "BUCKETSCRIBE_DATA_DIR" in said
 
-    @pytest.mark.parametrize("setting", ["port", "s3_port", "sqs_port"])
+    @pytest.mark.parametrize("setting", ["port", "s3_port", "sqs_port", "sweep_port"])
     def test_a_taken_port(self, tmp_path: Path, setting: str) -> None:
         # Below the ephemeral range, so that SeaweedFS's second port, 10,000 above, is a port too.
         port = next(port for port in range(18000, 20000) if is_free("127.0.0.1", port))
@@ -320,7 +320,7 @@ class TestRefusing:
 
     def test_an_address_others_can_reach(self, tmp_path: Path) -> None:
         said = refused("bucketscribe.cli.main up", data_dir=str(tmp_path / "data"), host="0.0.0.0")
-        assert "open mode exists on loopback only" in said
+        assert "open mode is for this machine only" in said
         assert not (tmp_path / "data").exists()
 
     def test_settings_that_make_no_sense_are_each_said_in_a_line(self) -> None:
