@@ -98,7 +98,9 @@ def owner_slug(issuer: str, subject: str) -> str:
     """The owner somebody is: what is readable of the subject, and 16 hex digits that tell two apart."""
     plain = unicodedata.normalize("NFKD", subject).encode("ascii", "ignore").decode().lower()
     readable = re.sub(r"[^a-z0-9]+", "-", plain)[:_SLUG_LENGTH].strip("-") or "owner"
-    return f"{readable}-{hashlib.sha256(f'{issuer}\0{subject}'.encode()).hexdigest()[:16]}"
+    # Half a surrogate pair is no text, but a subject all the same.
+    digest = hashlib.sha256(f"{issuer}\0{subject}".encode(errors="surrogatepass")).hexdigest()
+    return f"{readable}-{digest[:16]}"
 
 
 def is_owner(text: str) -> bool:

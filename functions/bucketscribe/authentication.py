@@ -7,9 +7,11 @@ request, and a key that was revoked is dead everywhere a minute later, with all 
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+import structlog
+from pydantic import ValidationError
 
 from .auth import OPEN, Principal, SignIn
 from .bucket import Bucket
@@ -20,6 +22,8 @@ from .tokens import BrokenToken, TokenKind, read
 
 if TYPE_CHECKING:
     from .oidc import Oidc
+
+log = structlog.get_logger()
 
 REMEMBERED = 10_000
 """So many credentials at most are remembered; memory must not grow by what strangers send."""
@@ -46,10 +50,16 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """What was found, and until when it counts (of `time.monotonic`); no principal: there is no such key."""
+    """Who it is, or a problem's code and text; and until when that counts, of `time.monotonic`."""
 
-    principal: Principal | None
+    found: Principal | tuple[str, str]
     until: float
+
+    def principal(self) -> Principal:
+        """Who it is. Raises the Problem."""
+        if isinstance(self.found, tuple):
+            raise Problem(*self.found)
+        return self.found
 
 
 class Authentication:
@@ -92,7 +102,7 @@ class Authentication:
             principal = self._oidc.principal(text)
             left = (principal.expires or 0) - time.time()
             known = self._remember(name, principal, asked, left)
-        return known.principal
+        return known.principal()
 
     def _of_key(self, digest: str, ask: bool) -> Principal | None:
         known = self._recall(digest)
@@ -100,15 +110,28 @@ class Authentication:
             if not ask:
                 return None
             asked = time.monotonic()
+            found, seconds = self._look_up(digest)
+            known = self._remember(digest, found, asked, seconds)
+        return known.principal()
+
+    def _look_up(self, digest: str) -> tuple[Principal | tuple[str, str], float]:
+        """What the bucket says of a key, and for how many seconds that is so, by its clock."""
+        try:
             found = self.keys.find(digest)
-            if found is None:
-                known = self._remember(digest, None, asked, REMEMBERED_SECONDS)
-            else:
-                key, now = found
-                known = self._remember(digest, _principal(digest, key), asked, _seconds_left(key, now))
-        if known.principal is None:
-            raise _unknown()
-        return known.principal
+        except ValidationError as error:
+            # Written by hand, or by a newer version that knows of limits we do not.
+            log.warning("unreadable key", digest=digest, code="unreadable_key", reason=str(error))
+            found = None
+        if found is None:
+            return _UNKNOWN, REMEMBERED_SECONDS
+        key, now = found
+        if key.expires is None:
+            return _principal(digest, key), REMEMBERED_SECONDS
+        left = (key.expires - now).total_seconds()
+        if left > 0:
+            return _principal(digest, key), left
+        text = f"The API key expired at {key.expires.isoformat()}; ask for a new one."
+        return ("credentials_expired", text), REMEMBERED_SECONDS
 
     def _of_token(self, kind: TokenKind, text: str, ask: bool) -> Principal | None:
         try:
@@ -129,12 +152,23 @@ class Authentication:
         known = self._remembered.get(name)
         return known if known is not None and time.monotonic() < known.until else None
 
-    def _remember(self, name: str, principal: Principal | None, asked: float, seconds: float) -> _Remembered:
-        known = _Remembered(principal, asked + min(seconds, REMEMBERED_SECONDS))
+    def _remember(
+        self, name: str, found: Principal | tuple[str, str], asked: float, seconds: float
+    ) -> _Remembered:
+        known = _Remembered(found, asked + min(seconds, REMEMBERED_SECONDS))
         if len(self._remembered) >= REMEMBERED:
-            self._remembered.clear()
+            self._forget()
         self._remembered[name] = known
         return known
+
+    def _forget(self) -> None:
+        """Make room. Strangers go first: they must not have those who are known looked up anew."""
+        now = time.monotonic()
+        for name, known in tuple(self._remembered.items()):
+            if known.until <= now or isinstance(known.found, tuple):
+                self._remembered.pop(name, None)
+        if len(self._remembered) >= REMEMBERED:
+            self._remembered.clear()
 
 
 def _oidc(settings: Settings) -> "Oidc | None":
@@ -150,19 +184,11 @@ def _principal(digest: str, key: ApiKey) -> Principal:
     return Principal(key.owner, frozenset(key.scopes), SignIn.KEYS, digest, expires)
 
 
-def _seconds_left(key: ApiKey, now: datetime) -> float:
-    """How long a key is good for yet, by the bucket's clock. Raises Problem `credentials_expired`."""
-    if key.expires is None:
-        return REMEMBERED_SECONDS
-    left = (key.expires - now).total_seconds()
-    if left <= 0:
-        raise Problem(
-            "credentials_expired", f"The API key expired at {key.expires.isoformat()}; ask for a new one."
-        )
-    return left
+_UNKNOWN = (
+    "bad_credentials",
+    "These credentials are not known here, or were revoked. Check them, or get others.",
+)
 
 
 def _unknown() -> Problem:
-    return Problem(
-        "bad_credentials", "These credentials are not known here, or were revoked. Check them, or get others."
-    )
+    return Problem(*_UNKNOWN)

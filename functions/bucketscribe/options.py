@@ -54,6 +54,8 @@ class Options(BaseModel):
 
 _KeptName = Annotated[str, Field(max_length=100)]
 _KeptText = Annotated[str, Field(max_length=1000)]
+# JSON has no others, and a record with one could not be read again.
+_KeptNumber = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class FileFacts(BaseModel):
@@ -68,7 +70,7 @@ class FileFacts(BaseModel):
 
 
 class _Kept(BaseModel):
-    values: dict[_KeptName, _KeptText | int | float | bool] = Field(max_length=20)
+    values: dict[_KeptName, _KeptText | int | _KeptNumber | bool] = Field(max_length=20)
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,8 +278,9 @@ def _derived(second: int, region: str, access_key: str, secret_key: str, token: 
 def content_disposition(filename: str, disposition: Disposition = "attachment") -> str:
     """Return a Content-Disposition header: the name as ASCII for old clients, then as it is (RFC 6266)."""
     plain = unicodedata.normalize("NFKD", filename).encode("ascii", "ignore").decode()
-    # Inside the quotes RFC 6266 (appendix D) advises against escapes and anything that looks like one.
-    fallback = "".join(c if c.isprintable() and c not in '"\\%' else "_" for c in plain) or "_"
+    # Inside the quotes RFC 6266 (appendix D) advises against escapes and anything that looks like one; and
+    # what only looked like a slash is one by now.
+    fallback = "".join(c if c.isprintable() and c not in '"\\%/' else "_" for c in plain) or "_"
     encoded = quote(filename, safe="", errors="replace")
     return f"{disposition}; filename=\"{fallback}\"; filename*=UTF-8''{encoded}"
 

@@ -6,6 +6,7 @@ A value that makes no sense fails when the settings are read, before anything he
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -171,6 +172,9 @@ class Settings(BaseSettings):
             raise ValueError(f"model {self.model!r} is not among allowed_models {list(self.allowed_models)}")
         if "oidc" in self.auth and not (self.oidc_issuer and self.oidc_audience):
             raise ValueError("auth names oidc: set oidc_issuer and oidc_audience, too")
+        for name in ("oidc_issuer", "oidc_jwks_url"):
+            if (url := getattr(self, name)) is not None and not _is_private(url):
+                raise ValueError(f"{name} must be an https URL: who can change its answers can be anybody")
         if "*" in self.allowed_origins and not self.open_mode:
             raise ValueError("allowed_origins may be * in open mode only: name the origins")
         return self
@@ -206,3 +210,13 @@ class Settings(BaseSettings):
         if self.secret is None:
             raise ValueError("BUCKETSCRIBE_SECRET is not set: give every process the same one")
         return self.secret.get_secret_value().encode()
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can change what a URL answers: by TLS, or as there is no way."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    on_this_machine = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return bool(parts.hostname) and (parts.scheme == "https" or on_this_machine)

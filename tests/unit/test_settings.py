@@ -32,14 +32,34 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("MODEL", "enormous", "not among allowed_models"),
         ("LEASE_SECONDS", "5", "three times heartbeat_seconds"),
         ("ENGINE", "magic", "engine"),
+        ("AUTH", "oidc", "set oidc_issuer and oidc_audience"),
+        ("AUTH", "magic", "auth"),
+        ("ALLOWED_ORIGINS", "*", "open mode only"),
+        ("OIDC_ISSUER", "http://issuer.example", "oidc_issuer must be an https URL"),
+        ("OIDC_ISSUER", "https://", "oidc_issuer must be an https URL"),
+        ("OIDC_ISSUER", "http://127.0.0.1.evil.example", "oidc_issuer must be an https URL"),
+        ("OIDC_ISSUER", "http://[", "oidc_issuer must be an https URL"),
+        ("OIDC_JWKS_URL", "http://issuer.example/keys", "oidc_jwks_url must be an https URL"),
+        ("OIDC_JWKS_URL", "file:///etc/keys", "oidc_jwks_url must be an https URL"),
+        ("OIDC_ALGORITHMS", "HS256", "oidc_algorithms"),
+        ("OIDC_ALGORITHMS", "none", "oidc_algorithms"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
+    if name == "ALLOWED_ORIGINS":
+        monkeypatch.setenv("BUCKETSCRIBE_AUTH", "keys")
     monkeypatch.setenv(f"BUCKETSCRIBE_{name}", value)
     with pytest.raises(ValidationError, match=said):
         Settings()
+
+
+@pytest.mark.parametrize(
+    "url", ["https://issuer.example/realm", "http://127.0.0.1:8080", "http://localhost", "http://[::1]:1/x"]
+)
+def test_the_issuer_is_where_nobody_can_change_what_it_says(url: str) -> None:
+    assert Settings(oidc_issuer=url, oidc_jwks_url=url).oidc_issuer == url
 
 
 def test_the_secret_is_not_shown() -> None:

@@ -45,9 +45,17 @@ def create_app(service: Service | None = None) -> FastAPI:
         logs.configure(settings)
         collected.configure()
         service = Service.connect(settings)
-    app = FastAPI(title="Bucketscribe", version="0.1.0", description=DESCRIPTION, redoc_url=None)
+    app = FastAPI(
+        title="Bucketscribe",
+        version="0.1.0",
+        description=DESCRIPTION,
+        redoc_url=None,
+        # Behind a proxy that ends TLS it would be to plain http, with all credentials.
+        redirect_slashes=False,
+    )
     app.state.service = service
     app.state.completions = Completions()
+    app.state.looks = health.Looks()
     app.state.guard = Guard(settings, service.bucket, on_lambda="AWS_LAMBDA_FUNCTION_NAME" in os.environ)
     app.add_middleware(RequestLog)
     app.add_middleware(

@@ -4,13 +4,14 @@ Each route says what it needs where the OpenAPI document says it, in `openapi_ex
 `SIGNED_IN` or `PUBLIC`. A route that says nothing cannot be made, so none can be forgotten.
 """
 
+import ipaddress
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from ..auth import OPEN, Principal, Scope
@@ -22,6 +23,9 @@ from .rate_limit import RateLimit
 
 COOKIE = "__Host-bucketscribe"
 """The prefix has browsers see to it that the cookie is Secure, and of this host and no other."""
+
+LOOK_UP_THREADS = 8
+"""An issuer that takes long must not take the threads of those who are known."""
 
 MAX_BODY_BYTES = 2 * 1024**2
 """Of requests to the API; the list of 10,000 parts has about 1 MB."""
@@ -67,7 +71,7 @@ class GuardedRoute(APIRoute):
             if security:
                 guard: Guard = request.app.state.guard
                 request.state.principal = await guard.admit(request, scopes)
-            return await handle(_of_limited_size(request))
+            return await handle(request if self.body_field is None else _of_limited_size(request))
 
         return guarded
 
@@ -81,6 +85,7 @@ class Guard:
         limit = None if on_lambda else settings.requests_limit
         self._principals = RateLimit(limit)
         self._strangers = RateLimit(limit)
+        self._threads = CapacityLimiter(LOOK_UP_THREADS)
 
     async def admit(self, request: Request, scopes: list[Scope]) -> Principal:
         """Who asks, and may. Raises the Problems that `ADMISSION` names."""
@@ -96,7 +101,7 @@ class Guard:
             principal = await self._known(request, credentials)
         by_itself = credentials is None or credentials.kind is Kind.COOKIE
         if by_itself and scopes != [Scope.READ]:
-            self._check_origin(request.headers, by_cookie=credentials is not None)
+            self._check_origin(request, by_cookie=credentials is not None)
         self._principals.take(principal.owner if principal.key is None else principal.key)
         if missing := [scope for scope in scopes if scope not in principal.scopes]:
             raise Problem(
@@ -107,26 +112,40 @@ class Guard:
             )
         return principal
 
+    async def still_admits(self, request: Request) -> bool:
+        """Whether the credentials of a request that takes long are good yet. Raises StorageError."""
+        credentials = _credentials(request)
+        if credentials is not None and not self.settings.open_mode:
+            try:
+                await self._known(request, credentials)
+            except Problem as problem:
+                # An issuer that is silent, say, turns nobody out.
+                return problem.status != 401
+        return True
+
     async def _known(self, request: Request, credentials: Credentials) -> Principal:
         principal = self.authentication.principal(credentials, ask=False)
         if principal is None:
             # Looking up what nobody knows costs a request, so a stranger does not get as many as they like.
-            self._strangers.take(request.client.host if request.client else "")
-            principal = await run_in_threadpool(self.authentication.principal, credentials, ask=True)
+            self._strangers.take(_network(request))
+            ask = partial(self.authentication.principal, credentials, ask=True)
+            principal = await to_thread.run_sync(ask, limiter=self._threads)
         if principal is None:
             raise Problem("bad_credentials", "These credentials are not known here.")
         return principal
 
-    def _check_origin(self, headers: Mapping[str, str], *, by_cookie: bool) -> None:
+    def _check_origin(self, request: Request, *, by_cookie: bool) -> None:
         """See that no page of another site has a browser send this, by what browsers tell of themselves.
 
         `Sec-Fetch-Site` (W3C Fetch Metadata) and `Origin` (RFC 6454). Raises Problem `foreign_origin`.
         """
-        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
         if origin is not None:
             known = origin in self.settings.allowed_origins or "*" in self.settings.allowed_origins
-            host = urlsplit(origin).netloc
-            here = host != "" and host == headers.get("host", "").lower()
+            # A proxy in front may have ended TLS; where we see it ourselves, a page without it is another's.
+            schemes = ("https",) if request.scope.get("scheme") == "https" else ("https", "http")
+            host = request.headers.get("host", "").lower()
+            here = host != "" and origin in [f"{scheme}://{host}" for scheme in schemes]
             on_this_machine = self.settings.open_mode and re.fullmatch(LOOPBACK_ORIGIN, origin)
             own = known or here or bool(on_this_machine)
         elif site is not None:
@@ -149,15 +168,22 @@ ADMISSION: Final = (
     "foreign_origin",
     "too_many_requests",
     "issuer_unavailable",
+    "storage_unavailable",
 )
 """The problems by which a request is not let in."""
 
 
 def _credentials(request: Request) -> Credentials | None:
-    """What a request brings along: the path's token decides alone, and a header before a cookie."""
+    """What a request brings along: the path's token decides alone, and a header before a cookie.
+
+    Raises Problem `bad_credentials` for two headers: who is in front of us may have looked at the other.
+    """
     if token := request.path_params.get("token"):
         return Credentials(Kind.PATH, token)
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    headers = request.headers.getlist("authorization")
+    if len(headers) > 1:
+        raise Problem("bad_credentials", "Send one Authorization header.")
+    scheme, _, text = "".join(headers).partition(" ")
     if scheme.lower() == "bearer" and text.strip():
         return Credentials(Kind.BEARER, text.strip())
     if cookie := request.cookies.get(COOKIE):
@@ -166,7 +192,14 @@ def _credentials(request: Request) -> Credentials | None:
 
 
 def _of_limited_size(request: Request) -> Request:
-    """The same request, whose body ends with status 413 where it is too large."""
+    """The same request, whose body ends with status 413 where it is too large.
+
+    Raises that at once where the body's length is declared.
+    """
+    declared = request.headers.get("content-length", "")
+    # Of what is longer than any number we take, the beginning is enough.
+    if declared.isdecimal() and int(declared[:18]) > MAX_BODY_BYTES:
+        raise HTTPException(413)
     taken = 0
 
     async def receive() -> Any:
@@ -178,3 +211,13 @@ def _of_limited_size(request: Request) -> Request:
         return message
 
     return Request(request.scope, receive)
+
+
+def _network(request: Request) -> str:
+    """What a stranger is known by: the address; of IPv6 its first half, as one may choose the other."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return host
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((int(address), 64), strict=False))

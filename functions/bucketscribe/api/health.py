@@ -1,10 +1,13 @@
 """Health: is this process alive, and can it do its work?"""
 
+import asyncio
 import urllib.request
+from http.client import HTTPException
 from typing import Literal
 
 import structlog
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from ..bucket import StorageError
@@ -34,6 +37,20 @@ class Readiness(BaseModel):
     worker: str | None
 
 
+class Looks:
+    """One look at a time: nobody need sign in to ask, and each look costs requests. For one event loop."""
+
+    def __init__(self) -> None:
+        self._under_way: asyncio.Task[Readiness] | None = None
+
+    async def join(self, service: Service) -> Readiness:
+        """What the look under way finds, or one that begins now."""
+        if self._under_way is None or self._under_way.done():
+            self._under_way = asyncio.create_task(run_in_threadpool(_look, service))
+        # Who goes away must not end it for the others.
+        return await asyncio.shield(self._under_way)
+
+
 @router.get("", summary="Is the process alive?", openapi_extra=PUBLIC)
 @router.get("/live", summary="Is the process alive?", openapi_extra=PUBLIC)
 async def live() -> Alive:
@@ -46,7 +63,14 @@ async def live() -> Alive:
     openapi_extra=PUBLIC,
     responses={503: {"model": Readiness, "description": "Something does not answer."}},
 )
-def ready(response: Response, service: TheService) -> Readiness:
+async def ready(request: Request, response: Response, service: TheService) -> Readiness:
+    looks: Looks = request.app.state.looks
+    found = await looks.join(service)
+    response.status_code = 200 if found.status == "ok" else 503
+    return found
+
+
+def _look(service: Service) -> Readiness:
     bucket = queue = "ok"
     worker = None
     try:
@@ -58,9 +82,8 @@ def ready(response: Response, service: TheService) -> Readiness:
     except StorageError as error:
         queue = _reason(service, error)
     if service.settings.worker_health_url is not None:
-        worker = _ask_worker(service.settings.worker_health_url)
+        worker = _ask_worker(service, service.settings.worker_health_url)
     fine = bucket == queue == "ok" and worker in (None, "ok")
-    response.status_code = 200 if fine else 503
     return Readiness(status="ok" if fine else "unavailable", bucket=bucket, queue=queue, worker=worker)
 
 
@@ -70,9 +93,9 @@ def _reason(service: Service, error: Exception) -> str:
     return str(error) if service.settings.open_mode else "does not answer"
 
 
-def _ask_worker(url: str) -> str:
+def _ask_worker(service: Service, url: str) -> str:
     try:
         with urllib.request.urlopen(url, timeout=WORKER_ANSWER_SECONDS):  # noqa: S310 -- from the settings
             return "ok"
-    except OSError as error:
-        return str(error)
+    except (OSError, HTTPException) as error:
+        return _reason(service, error)

@@ -16,6 +16,7 @@ from ..markers import Kind
 from ..service import Service
 from .context import TheService
 from .guard import GuardedRoute, needs
+from .problems import problems
 
 log = structlog.get_logger()
 
@@ -32,7 +33,8 @@ ANSWER_SECONDS = 5.0
     "metrics are in CloudWatch.",
     response_class=Response,
     openapi_extra=needs(Scope.ADMIN),
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses=problems("no_such_route", everywhere=False)
+    | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def read(service: TheService) -> Response:
     parts = await asyncio.gather(

@@ -1,5 +1,6 @@
 """Problems on the wire: RFC 9457 documents for everything that can go wrong, and their part of OpenAPI."""
 
+import json
 from collections import defaultdict
 from typing import Any
 
@@ -7,8 +8,10 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ..bucket import StorageError
 from ..errors import PROBLEMS, Problem
@@ -52,6 +55,14 @@ def problems(*codes: str, everywhere: bool = True) -> dict[int | str, dict[str, 
     }
 
 
+class _Document(JSONResponse):
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        # What was wrong may be told by its own name, and that may be half a surrogate pair.
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
 def answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
     """The response that tells a problem; its `retryAfter`, in seconds, is a header as well."""
     headers = dict(headers or {})
@@ -59,7 +70,14 @@ def answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONRespo
         headers["WWW-Authenticate"] = 'Bearer realm="bucketscribe"'
     if "retryAfter" in problem.extra:
         headers["Retry-After"] = str(problem.extra["retryAfter"])
-    return JSONResponse(problem.document(), problem.status, headers=headers, media_type=MEDIA_TYPE)
+    return _Document(problem.document(), problem.status, headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """What an address takes. Starlette tells of the first of its routes only; RFC 9110, 10.2.1 wants all."""
+    routes = iter_route_contexts(request.app.routes)
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in fitting for method in route.methods or ()}))
 
 
 def install(app: FastAPI) -> None:
@@ -85,9 +103,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 405:
-            methods = (error.headers or {}).get("Allow", "another method")
-            problem = Problem("method_not_allowed", f"This address takes {methods}.")
-            return answer(problem, dict(error.headers or {}))
+            methods = _methods(request)
+            return answer(Problem("method_not_allowed", f"This address takes {methods}."), {"Allow": methods})
         if error.status_code == 404:
             return answer(Problem("no_such_route", "There is nothing at this address; see /docs."))
         if error.status_code == 413:

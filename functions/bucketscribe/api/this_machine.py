@@ -2,8 +2,11 @@
 
 What a server listens on is not for us to decide, so each connection is looked at: the address it came in on
 must be the loopback's, and the name it asks for one of this machine's. The latter keeps out a web page whose
-host name was pointed here after it was loaded (DNS rebinding).
+host name was pointed here after it was loaded (DNS rebinding). What a proxy on this machine passes on for
+somebody elsewhere is refused as well, if the proxy says so.
 """
+
+import re
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,6 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..auth import is_loopback
 from ..errors import Problem
 from .problems import answer
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+))(?::[0-9]{0,5})?", re.IGNORECASE)
+"""A Host header (RFC 9110, 7.2): an IPv6 address, or another host, and perhaps a port."""
 
 
 class ThisMachineOnly:
@@ -35,11 +41,14 @@ def _is_local(scope: Scope) -> bool:
     # A Unix socket has a path and no port.
     if server is not None and server[1] is not None and not is_loopback(server[0]):
         return False
-    return is_loopback(_host(Headers(scope=scope).get("host", "")))
+    headers = Headers(scope=scope)
+    behind = ",".join(headers.getlist("x-forwarded-for") + headers.getlist("x-forwarded-host"))
+    hosts = [headers.get("host", ""), *(host.strip() for host in behind.split(",") if host.strip())]
+    return all(map(_is_ours, hosts))
 
 
-def _host(header: str) -> str:
-    """The host of a Host header (RFC 9110, 7.2), without its port."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0].lower()
+def _is_ours(header: str) -> bool:
+    if is_loopback(header):
+        return True
+    match = _HOST.fullmatch(header)
+    return match is not None and is_loopback((match[1] or match[2]).lower())

@@ -3,12 +3,13 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import structlog
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
@@ -16,12 +17,13 @@ from pydantic import BaseModel, Field
 from ..auth import Scope
 from ..bucket import StorageError
 from ..errors import Problem
+from ..media import object_name
 from ..options import Options
 from ..records import FINAL, Failure, NoRecord, Progress, Record, State, Stored, Warning
 from ..service import Service
 from ..transcript import FORMATS
 from .context import TheOwner, TheService
-from .guard import GuardedRoute, needs
+from .guard import Guard, GuardedRoute, needs
 from .problems import problems
 
 log = structlog.get_logger()
@@ -149,7 +151,19 @@ def read(
         200: {
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
+                    "itemSchema": {
+                        "type": "object",
+                        "required": ["id", "event", "data"],
+                        "properties": {
+                            "id": {"type": "string", "pattern": "^[0-9]+$"},
+                            "event": {"const": "transcription"},
+                            "data": {
+                                "type": "string",
+                                "contentMediaType": "application/json",
+                                "contentSchema": {"$ref": "#/components/schemas/Transcription"},
+                            },
+                        },
+                    },
                     "example": 'id: 7\nevent: transcription\ndata: {"id": "019a…", "state": "running"}\n\n',
                 }
             },
@@ -158,6 +172,7 @@ def read(
 )
 async def events(
     id: Id,
+    request: Request,
     service: TheService,
     owner: TheOwner,
     wait: Annotated[float, Query(ge=0, le=3600, description="Seconds to follow it at most.")] = 300,
@@ -165,7 +180,9 @@ async def events(
 ) -> StreamingResponse:
     first = await run_in_threadpool(_read, service, owner, id)
     seen = int(last_event_id) if last_event_id and _VERSION.fullmatch(last_event_id) else -1
-    stream = _changes(service, owner, first, seen, time.monotonic() + wait)
+    guard: Guard = request.app.state.guard
+    admitted = partial(guard.still_admits, request)
+    stream = _changes(service, owner, first, seen, time.monotonic() + wait, admitted)
     return StreamingResponse(
         stream,
         media_type="text/event-stream",
@@ -174,7 +191,12 @@ async def events(
 
 
 async def _changes(
-    service: Service, owner: str, stored: Stored, seen: int, until: float
+    service: Service,
+    owner: str,
+    stored: Stored,
+    seen: int,
+    until: float,
+    admitted: Callable[[], Awaitable[bool]],
 ) -> AsyncIterator[str]:
     quiet_since = time.monotonic()
     while True:
@@ -190,6 +212,8 @@ async def _changes(
             return
         await asyncio.sleep(POLL_SECONDS)
         try:
+            if not await admitted():
+                return
             stored = await run_in_threadpool(_read, service, owner, record.id)
         except (Problem, NoRecord):
             return
@@ -210,11 +234,13 @@ def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> 
     record = service.transcriptions.get(owner, id).record
     if not record.has_transcript:
         raise _not_ready(record)
+    # As in the bucket: a name as it was given can be too long for a header, or be made to deceive.
+    name = object_name(record.name)
     url = service.presigner.get(
         f"{record.results_prefix}transcript.{format}",
         expires_seconds=service.settings.url_expires_seconds,
         now=datetime.now(UTC),
-        filename=f"{record.name.rpartition('.')[0] or record.name}.{format}",
+        filename=f"{name.rpartition('.')[0] or name}.{format}",
         content_type=FORMATS[format],
     )
     return RedirectResponse(url, 307)
@@ -240,7 +266,7 @@ def peaks(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
         key,
         expires_seconds=service.settings.url_expires_seconds,
         now=datetime.now(UTC),
-        filename=f"{record.name}.peaks.json",
+        filename=f"{object_name(record.name)}.peaks.json",
         content_type="application/json",
         disposition="inline",
     )
@@ -267,7 +293,7 @@ def media(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
         record.key,
         expires_seconds=service.settings.url_expires_seconds,
         now=datetime.now(UTC),
-        filename=record.name,
+        filename=object_name(record.name),
         content_type=record.content_type,
         disposition="inline",
     )
