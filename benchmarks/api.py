@@ -192,7 +192,8 @@ def running_api(child: Child, port: int) -> Iterator[Side]:
 
 def bucketscribe(servers: Servers, port: int) -> Child:
     """Our API, as `make up` starts it."""
-    return processes.api(servers.settings.model_copy(update={"port": port}), servers.environment)
+    settings = servers.settings.model_copy(update={"port": port})
+    return processes.api(settings, servers.environment | {"BUCKETSCRIBE_PORT": str(port)})
 
 
 def companion(servers: Servers, port: int, folder: Path) -> Child:
