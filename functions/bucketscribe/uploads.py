@@ -312,17 +312,16 @@ class Uploads:
         id, _ = self.opened(owner, key, sealed)
         return _answer(self.finish(owner, id, parts).record)
 
-    def promised(self, owner: str, id: str) -> Record:
-        """What a caller of `complete` who waits no longer may be told.
+    def promised(self, owner: str, id: str, parts: Sequence[Part]) -> Record:
+        """What a caller of `complete` who waits no longer may be told: what is written down, if need be now.
 
-        Raises the Problems of `complete`, and `busy` as long as nothing is written down that the sweep could
-        carry out.
+        Raises the Problems of `complete`, and `busy` where nothing is that the sweep could carry out.
         """
-        stored = self.records.read(owner, id)
-        if stored is None:
-            raise _ended(None)
+        stored = self._standing(owner, id)
+        if stored.record.state is State.UPLOADING and stored.record.form_ends is None:
+            stored = self._promise(stored, parts)
         if stored.record.state is State.UPLOADING:
-            raise Problem("busy", "The bucket takes long to answer. Nothing is lost; complete it again.")
+            raise still_busy()
         return _answer(stored.record)
 
     def abort(self, owner: str, key: str, sealed: str) -> None:
@@ -342,21 +341,11 @@ class Uploads:
         Without `parts` an upload is finished only if its object is there or its parts are in the record. Can
         be repeated and can die anywhere. Raises Problem `no_such_upload` and `invalid_part`.
         """
-        stored = self.records.read(owner, id)
-        if stored is None:
-            raise _ended(None)
+        stored = self._standing(owner, id)
         record = stored.record
         if record.state not in UNFINISHED:
             return stored
         kind = upload_kind(record)
-        if record.state is not State.EXPIRED and not self.markers.stands(kind, owner, id):
-            # Either it has ended since we read the record, or a marker was lost: then it stands again.
-            stored = self.records.read(owner, id)
-            if stored is None:
-                raise _ended(None)
-            if stored.record.state not in UNFINISHED:
-                return stored
-            self.markers.put(kind, owner, id, key=record.key, restored=True)
         if parts is not None and stored.record.state is State.UPLOADING and record.form_ends is None:
             stored = self._promise(stored, parts)
             if stored.record.state is State.COMPLETING:
@@ -374,6 +363,25 @@ class Uploads:
         elif stored.record.state is State.COMPLETING:
             stored = self._assemble(stored) if record.form_ends is None else self._lost(stored)
         return self._judge(stored, kind)
+
+    def _standing(self, owner: str, id: str) -> Stored:
+        """The record of an upload, whose marker stands unless it has ended. Raises `no_such_upload`."""
+        stored = self._read(owner, id)
+        ended = stored.record.state not in UNFINISHED - {State.EXPIRED}
+        if ended or self.markers.stands(upload_kind(stored.record), owner, id):
+            return stored
+        # Either it has ended since we read the record, or a marker was lost: then it stands again.
+        stored = self._read(owner, id)
+        if stored.record.state in UNFINISHED:
+            kind = upload_kind(stored.record)
+            self.markers.put(kind, owner, id, key=stored.record.key, restored=True)
+        return stored
+
+    def _read(self, owner: str, id: str) -> Stored:
+        stored = self.records.read(owner, id)
+        if stored is None:
+            raise _ended(None)
+        return stored
 
     def _promise(self, stored: Stored, parts: Sequence[Part]) -> Stored:
         """Check the caller's list against the bucket's, and write it down before S3 is asked to act on it.
@@ -552,6 +560,11 @@ def _to_completing(record: Record, now: datetime) -> Record | None:
 
 def _begin_lost() -> Problem:
     return Problem("begin_lost", "Beginning the upload took so long that it was given up. Begin it again.")
+
+
+def still_busy() -> Problem:
+    """What to say of a complete of which nothing is written down yet."""
+    return Problem("busy", "The bucket takes long to answer. Nothing is lost; complete it again.")
 
 
 def _ended(record: Record | None) -> Problem:

@@ -52,6 +52,24 @@ def test_a_completion_that_takes_long_is_answered_and_happens_without_the_caller
     assert queue.count() == 1
 
 
+def test_a_completion_that_waits_for_others_is_promised_and_carried_out(
+    settings: Settings, bucket: LaterBucket, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SlowBucket(bucket.client, bucket.name)
+    monkeypatch.setattr(completions, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(completions, "THREADS", 1)
+    with calling(Service.of(settings, slow, queue)) as api:
+        first, second = Uploader(api).begin(), Uploader(api).begin()
+        parts = [first.put(1, SPEECH)], [second.put(1, SPEECH)]
+        assert first.complete(parts[0]).json()["state"] == "completing"
+        # The only thread is taken by the first, so of the second nothing was begun.
+        assert second.complete(parts[1]).json()["state"] == "completing"
+        slow.go.set()
+        with api.stream("GET", f"/transcriptions/{second.id}/events?wait=30") as stream:
+            assert any('"state":"queued"' in line for line in stream.iter_lines())
+        assert second.complete(parts[1]).json()["state"] == "queued"
+
+
 class SlowListing(LaterBucket):
     """The real bucket, but listing parts waits to be let go."""
 
@@ -67,6 +85,7 @@ def test_nothing_is_promised_that_is_not_written_down(
 ) -> None:
     slow = SlowListing(bucket.client, bucket.name)
     monkeypatch.setattr(completions, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(completions, "PROMISE_SECONDS", 0.2)
     with calling(Service.of(settings, slow, queue)) as api:
         upload = Uploader(api).begin()
         parts = [upload.put(1, SPEECH)]

@@ -10,14 +10,16 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 import structlog
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 
 from ..errors import Problem
 from ..records import Record
+from ..uploads import still_busy
 
 log = structlog.get_logger()
 
 WAIT_SECONDS = 20.0
+PROMISE_SECONDS = 5.0
 THREADS = 20
 
 
@@ -30,8 +32,11 @@ class Completions:
         # Never the threads of the other routes, however many callers repeat.
         self._threads = CapacityLimiter(THREADS)
 
-    async def run(self, id: str, complete: Callable[[], Record]) -> Record | None:
-        """Complete an upload; None if that takes longer than a caller waits. Raises what it raises."""
+    async def run(self, id: str, complete: Callable[[], Record], promise: Callable[[], Record]) -> Record:
+        """Complete an upload; or, if that takes longer than a caller waits, have it promised.
+
+        Raises what they raise, and Problem `busy` where not even the promise can be made in time.
+        """
         lock = self._locks.setdefault(id, asyncio.Lock())
 
         async def alone() -> Record:
@@ -45,7 +50,9 @@ class Completions:
             self._tasks.discard(task)
             return task.result()
         task.add_done_callback(partial(self._ended, id))
-        return None
+        with move_on_after(PROMISE_SECONDS):
+            return await to_thread.run_sync(promise, abandon_on_cancel=True)
+        raise still_busy()
 
     def _ended(self, id: str, task: asyncio.Task[Record]) -> None:
         self._tasks.discard(task)

@@ -8,7 +8,6 @@ import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..auth import Scope
@@ -271,9 +270,11 @@ async def complete(
 ) -> CompleteAnswer:
     id, _ = service.uploads.opened(owner, key, upload_id)
     parts = [Part(number=part.PartNumber, etag=part.ETag) for part in request.parts]
-    record = await completions.run(id, lambda: service.uploads.complete(owner, key, upload_id, parts))
-    if record is None:
-        record = await run_in_threadpool(service.uploads.promised, owner, id)
+    record = await completions.run(
+        id,
+        lambda: service.uploads.complete(owner, key, upload_id, parts),
+        lambda: service.uploads.promised(owner, id, parts),
+    )
     return CompleteAnswer(
         location=service.presigner.url(key),
         key=key,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 STOP_SECONDS = 1
 """A request that is cut off can be sent again: all of them can be repeated."""
 
+MANY_FILES = 65_536
+
 
 def up() -> None:
     """Run everything on this machine until Ctrl-C."""
@@ -36,6 +38,7 @@ def api() -> None:
         app = create_app()
     except (OpenToOthers, ValueError) as problem:
         fail(f"{problem} [cannot_serve]")
+    _allow_connections()
     uvicorn.run(
         app,
         host=settings.host,
@@ -48,6 +51,16 @@ def api() -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+
+
+def _allow_connections() -> None:
+    """Each connection is a file, and what a shell allows of them is few; as many as the system lets us."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if hard == resource.RLIM_INFINITY else min(MANY_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def worker() -> None:
