@@ -3,7 +3,8 @@
 The issuer's public keys come from its JWKS (RFC 7517), which its discovery document names (OpenID Connect
 Discovery 1.0, 4). They are kept for five minutes; a key id nobody knows has them fetched again, but not more
 often than every half minute, so that made-up ids cost the issuer nothing. An issuer that does not answer is
-left alone for ten seconds.
+left alone for ten seconds, and only those wait for it whose key is not known: PyJWT's own client has every
+check of a token wait.
 """
 
 import threading
