@@ -31,7 +31,7 @@ class Scope(StrEnum):
     READ = "read"
     """Lists, transcripts, recordings, progress."""
     WRITE = "write"
-    """Cancel, retry, rename, delete."""
+    """Cancel, retry, delete."""
     ADMIN = "admin"
     """How the service itself does: its metrics. Nobody else's recordings."""
 

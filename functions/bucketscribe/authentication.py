@@ -6,7 +6,7 @@ request, and a key that was revoked is dead everywhere a minute later, with all 
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ class Credentials:
     """What somebody sent to say who they are. Never logged."""
 
     kind: Kind
-    text: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

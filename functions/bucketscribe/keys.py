@@ -48,10 +48,10 @@ class ApiKey(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A key the bucket holds, under the hex digits of its SHA-256."""
+    """A key the bucket holds, under the hex digits of its SHA-256; None is one that we cannot read."""
 
     digest: str
-    key: ApiKey
+    key: ApiKey | None
 
 
 def digest_of(text: str) -> str | None:
@@ -83,15 +83,16 @@ class Keys:
         return None if document is None else (ApiKey.model_validate_json(document.body), document.at)
 
     def all(self) -> Iterator[Held]:
-        """Every key, in no useful order; what is none is passed over."""
+        """Every key, in no useful order."""
         for entry in self.bucket.listing("keys/"):
             if match := _OBJECT.fullmatch(entry.key):
                 try:
                     found = self.find(match[1])
                 except ValidationError:
-                    continue
-                if found is not None:
-                    yield Held(match[1], found[0])
+                    yield Held(match[1], None)
+                else:
+                    if found is not None:
+                        yield Held(match[1], found[0])
 
     def revoke(self, digest: str) -> None:
         """Remove a key; one that is gone is fine."""

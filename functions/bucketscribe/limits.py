@@ -83,7 +83,9 @@ class Limits:
         self.bucket.put(f"{day}{counted}-{id}", b"", "application/octet-stream")
 
     def forget(self, before: date) -> None:
-        """Remove what was counted on the days before this one."""
+        """Remove what was counted on the days before this one, if days are counted."""
+        if self.daily_bytes is None:
+            return
         listed = (_QUOTA.fullmatch(entry.key) for entry in self.bucket.listing("quota/"))
         # Dates as ISO 8601 writes them are in the order of time.
         days = {found["day"] for found in listed if found and found["date"] < before.isoformat()}

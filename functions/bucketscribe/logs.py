@@ -19,8 +19,8 @@ REDACTED = "[redacted]"
 _SECRET_NAMES = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
 _SECRETS = re.compile(
-    # An API key.
-    r"(?P<key>bks_)[A-Za-z0-9_-]+"
+    # An API key, or a token of ours.
+    r"(?P<key>bk[st]_)[A-Za-z0-9_-]+"
     # A JSON Web Token (RFC 7519): pieces of base64url, the first of which begins with `{"`.
     r"|eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){2,}"
     # An upload token in a path, but not a route's `{token}`.
@@ -40,6 +40,7 @@ def redact(text: str) -> str:
     # Nearly every value is harmless, and this tells it in a fraction of the time.
     if not (
         "bks_" in low
+        or "bkt_" in low
         or "eyj" in low
         or "/u/" in low
         or "x-amz-" in low

@@ -95,7 +95,7 @@ class IssuerKeys:
 
     def __init__(self, issuer: str, url: str | None) -> None:
         self.issuer = issuer
-        self._url = url
+        self._url = self._given_url = url
         self._lock = threading.Lock()
         self._held: tuple[dict[str, dict[str, Any]], float] = {}, -inf
         self._rests_until = -inf
@@ -136,6 +136,8 @@ class IssuerKeys:
                 raise ValueError(f"{self._url} is no set of keys")
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             self._rests_until = time.monotonic() + REST_SECONDS
+            # It may have moved them.
+            self._url = self._given_url
             log.warning("issuer does not answer", code="issuer_unavailable", reason=str(error))
             raise _unavailable() from error
         usable = [key for key in keys if isinstance(key, dict) and key.get("use", "sig") == "sig"]

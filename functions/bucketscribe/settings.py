@@ -63,7 +63,11 @@ class Settings(BaseSettings):
         None, description="Issuer of the JSON Web Tokens one signs in with: its URL, exactly as in `iss`."
     )
     oidc_audience: str | None = Field(None, description="What those tokens must name as their audience.")
-    oidc_owner_claim: str = Field("sub", min_length=1, description="The claim that says who somebody is.")
+    oidc_owner_claim: str = Field(
+        "sub",
+        min_length=1,
+        description="The claim that says who somebody is: one that nobody can choose or change.",
+    )
     oidc_jwks_url: str | None = Field(
         None, description="URL of the issuer's keys; asked of its discovery document unless set."
     )
@@ -82,7 +86,7 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Web origins that may call us, separated by commas; in open mode those of this machine "
-        "always may, and `*` stands for all.",
+        "always may, and `*` lets every page that a browser shows do everything.",
     )
 
     # Limits
@@ -160,8 +164,10 @@ class Settings(BaseSettings):
     def _split_lists(cls, values: object) -> object:
         if isinstance(values, dict):
             for name in ("auth", "oidc_algorithms", "allowed_origins", "allowed_models"):
-                if isinstance(values.get(name), str):
-                    values[name] = tuple(part.strip() for part in values[name].split(",") if part.strip())
+                if isinstance(text := values.get(name), str):
+                    named = tuple(part.strip() for part in text.split(",") if part.strip())
+                    # What is set and names nothing is a mistake, and must not open a door.
+                    values[name] = named or (text,)
         return values
 
     @model_validator(mode="after")

@@ -230,8 +230,10 @@ def run_once(settings: Settings) -> int:
     """One sweep; returns the exit status."""
     logs.configure(settings)
     metrics.configure()
-    Sweep(Service.connect(settings)).run()
-    metrics.flush()
+    try:
+        Sweep(Service.connect(settings)).run()
+    finally:
+        metrics.flush()
     return 0
 
 

@@ -1,9 +1,9 @@
 """Tokens of our own: what a sealed word says of its bearer, without a request to anybody.
 
 An upload token stands in the path of clients that can send neither headers nor cookies; a session stands in
-a browser's cookie. Both name the API key they came from, so that they end with it. HMAC-SHA256 (RFC 2104)
-over all of it, in base64url. Layout: version (1 byte) · kind (1) · sign-in (1) · scopes (1) · expires (8) ·
-the key's SHA-256 (32, zeros without one) · owner (UTF-8) · MAC (32).
+a browser's cookie. Both name the API key they came from, so that they end with it. `bkt_`, by which logs know
+them, and in base64url, with an HMAC-SHA256 (RFC 2104) over all of it: version (1 byte) · kind (1) ·
+sign-in (1) · scopes (1) · expires (8) · the key's SHA-256 (32, zeros without one) · owner (UTF-8) · MAC (32).
 """
 
 import base64
@@ -15,11 +15,14 @@ from enum import IntEnum
 
 from .auth import Principal, Scope, SignIn
 
+PREFIX = "bkt_"
+
 _HEAD = struct.Struct(">BBBBQ32s")
 _VERSION = 1
 _MAC_BYTES = 32
-_SIGN_INS = tuple(SignIn)
-_SCOPES = tuple(Scope)
+# What stands in tokens that are out there: never given to another.
+_SIGN_INS = {SignIn.OPEN: 0, SignIn.KEYS: 1, SignIn.OIDC: 2}
+_SCOPES = {Scope.UPLOAD: 1, Scope.READ: 2, Scope.WRITE: 4, Scope.ADMIN: 8}
 _NO_KEY = bytes(32)
 
 
@@ -38,17 +41,20 @@ def issue(secret: bytes, kind: TokenKind, principal: Principal) -> str:
     """A token for a principal, which must have an end."""
     if principal.expires is None:
         raise ValueError("a token must expire")
-    scopes = sum(1 << place for place, scope in enumerate(_SCOPES) if scope in principal.scopes)
+    scopes = sum(_SCOPES[scope] for scope in principal.scopes)
     key = _NO_KEY if principal.key is None else bytes.fromhex(principal.key)
-    head = _HEAD.pack(_VERSION, kind, _SIGN_INS.index(principal.by), scopes, principal.expires, key)
+    head = _HEAD.pack(_VERSION, kind, _SIGN_INS[principal.by], scopes, principal.expires, key)
     payload = head + principal.owner.encode()
-    return base64.urlsafe_b64encode(payload + _mac(secret, payload)).rstrip(b"=").decode()
+    return PREFIX + base64.urlsafe_b64encode(payload + _mac(secret, payload)).rstrip(b"=").decode()
 
 
 def read(secret: bytes, kind: TokenKind, token: str) -> Principal:
     """Whom a token speaks for; whether it has expired is for the caller to see. Raises BrokenToken."""
+    if not token.startswith(PREFIX):
+        raise BrokenToken
+    sealed = token.removeprefix(PREFIX)
     try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise BrokenToken from None
     payload, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
@@ -59,8 +65,8 @@ def read(secret: bytes, kind: TokenKind, token: str) -> Principal:
         raise BrokenToken
     return Principal(
         owner=payload[_HEAD.size :].decode(),
-        scopes=frozenset(scope for place, scope in enumerate(_SCOPES) if scopes >> place & 1),
-        by=_SIGN_INS[by],
+        scopes=frozenset(scope for scope, bit in _SCOPES.items() if scopes & bit),
+        by=next(sign_in for sign_in, code in _SIGN_INS.items() if code == by),
         key=None if key == _NO_KEY else key.hex(),
         expires=expires,
     )

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from bucketscribe.auth import Scope
+from bucketscribe.cli import keys as keys_command
 from bucketscribe.client import Client
-from bucketscribe.keys import Keys, digest_of
+from bucketscribe.keys import ApiKey, Keys, digest_of
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
 
@@ -36,6 +37,15 @@ def operator(servers: Servers, bucket: LaterBucket) -> dict[str, str]:
     names = ("BUCKETSCRIBE_", "AWS_")
     given = {name: value for name, value in servers.environment.items() if name.startswith(names)}
     return given | {"BUCKETSCRIBE_AUTH": "keys"}
+
+
+def readable(bucket: LaterBucket) -> list[tuple[str, ApiKey]]:
+    """Every key in the bucket, all of which must be readable."""
+    found = []
+    for held in Keys(bucket).all():
+        assert held.key is not None
+        found.append((held.digest, held.key))
+    return found
 
 
 def new(operator: dict[str, str], *words: str) -> str:
@@ -67,7 +77,7 @@ def test_the_examples_of_the_documentation_run(
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert {held.key.name for held in Keys(bucket).all()} == names
+        assert {key.name for _, key in readable(bucket)} == names
 
 
 # Using them
@@ -160,22 +170,34 @@ def test_what_is_said_of_a_new_key_is_what_the_bucket_holds(
 ) -> None:
     words = "Zoë's phone", "--scope", "admin", "--scope", "read", "--expires", "2999-01-31"
     done = run("keys", "new", *words, **operator)
-    [held] = Keys(bucket).all()
-    assert held.digest == digest_of(done.stdout.strip())
-    assert (held.key.name, held.key.scopes) == (words[0], (Scope.READ, Scope.ADMIN))
-    assert held.key.expires == datetime(2999, 1, 31, tzinfo=UTC)
-    assert re.fullmatch(r"zoe-s-phone-[0-9a-f]{16}", held.key.owner)
+    [(digest, key)] = readable(bucket)
+    assert digest == digest_of(done.stdout.strip())
+    assert (key.name, key.scopes) == (words[0], (Scope.READ, Scope.ADMIN))
+    assert key.expires == datetime(2999, 1, 31, tzinfo=UTC)
+    assert re.fullmatch(r"zoe-s-phone-[0-9a-f]{16}", key.owner)
     assert done.stderr.splitlines() == [
         "That is the API key, for BUCKETSCRIBE_API_KEY or a Bearer header. It is not shown again.",
-        f"id: {held.digest[:12]}, owner: {held.key.owner}, scopes: read, admin, "
-        "expires: 2999-01-31T00:00:00Z",
+        f"id: {digest[:12]}, owner: {key.owner}, scopes: read, admin, expires: 2999-01-31T00:00:00Z",
     ]
 
 
 def test_nobody_gets_admin_without_asking(bucket: LaterBucket, operator: dict[str, str]) -> None:
     new(operator, "me")
-    [held] = Keys(bucket).all()
-    assert (held.key.scopes, held.key.expires) == ((Scope.UPLOAD, Scope.READ, Scope.WRITE), None)
+    [(_, key)] = readable(bucket)
+    assert (key.scopes, key.expires) == ((Scope.UPLOAD, Scope.READ, Scope.WRITE), None)
+
+
+def test_a_name_that_was_used_before_opens_nothing_of_another_s(
+    bucket: LaterBucket, operator: dict[str, str]
+) -> None:
+    new(operator, "phone")
+    new(operator, "phone")
+    one, other = (key.owner for _, key in readable(bucket))
+    assert one != other
+
+
+def test_the_scopes_one_can_give_are_those_there_are() -> None:
+    assert [scope.value for scope in keys_command.Scope] == [scope.value for scope in Scope]
 
 
 @pytest.mark.parametrize("when", ["0d", "2001-01-01"])
@@ -205,6 +227,17 @@ def test_a_key_that_could_not_be_told_does_not_stay(bucket: LaterBucket, operato
 
 
 # Listing and revoking them
+
+
+def test_a_key_that_cannot_be_read_here_is_listed_and_can_be_revoked(
+    bucket: LaterBucket, operator: dict[str, str]
+) -> None:
+    digest = "ab" * 32
+    bucket.put(f"keys/{digest}.json", b'{"schema": 99}')
+    assert "(not readable here)" in run("keys", "ls", **operator).stdout
+    assert json.loads(run("keys", "ls", "--json", **operator).stdout) == {"id": digest[:12]}
+    assert run("keys", "revoke", digest[:12], **operator).returncode == 0
+    assert not list(Keys(bucket).all())
 
 
 def test_keys_are_listed_newest_first_in_every_form(bucket: LaterBucket, operator: dict[str, str]) -> None:

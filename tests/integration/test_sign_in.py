@@ -14,13 +14,15 @@ import httpx2
 import pytest
 import uvicorn
 from bucketscribe import authentication
-from bucketscribe.api import sessions
+from bucketscribe.api import sessions, streams
 from bucketscribe.api.app import create_app
 from bucketscribe.api.guard import COOKIE, MAX_BODY_BYTES
 from bucketscribe.api.rate_limit import RateLimit
 from bucketscribe.api.this_machine import ThisMachineOnly
 from bucketscribe.auth import Scope, owner_slug
+from bucketscribe.authentication import Credentials, Kind
 from bucketscribe.keys import Keys, digest_of
+from bucketscribe.logs import redact
 from bucketscribe.queue import Queue
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
@@ -30,6 +32,7 @@ from structlog.testing import capture_logs
 
 from tests.conftest import LaterBucket
 from tests.integration.conftest import HERE, Uploader, calling
+from tests.integration.test_client import serving
 from tests.integration.test_up import refused as command_refused
 from tests.integration.test_uploading import SPEECH, refused
 
@@ -192,10 +195,20 @@ def test_a_page_whose_name_was_pointed_here_is_refused(api: TestClient, host: st
         {"X-Forwarded-For": "127.0.0.1, 2001:db8::1"},
         {"X-Forwarded-For": "unknown"},
         {"X-Forwarded-Host": "transcripts.example.com"},
+        {"Forwarded": "for=192.0.2.7"},
+        {"X-Real-IP": "192.0.2.7"},
+        {"Via": "1.1 proxy"},
     ],
 )
 def test_what_a_proxy_passes_on_for_others_is_refused(api: TestClient, headers: dict[str, str]) -> None:
     refused(api.get("/transcriptions", headers=headers), 403, "this_machine_only")
+
+
+def test_whoever_was_not_let_in_stands_in_the_log(api: TestClient) -> None:
+    with capture_logs() as lines:
+        api.get("/transcriptions", headers={"Host": "evil.example"})
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert (line["status"], line["method"]) == (403, "GET")
 
 
 def test_what_a_proxy_passes_on_for_this_machine_is_let_in(api: TestClient) -> None:
@@ -695,6 +708,32 @@ def test_credentials_are_in_no_log_and_in_no_problem(
     said = str(lines) + str(texts)
     for secret in (key, token, cookie["Cookie"].partition("=")[2]):
         assert secret not in said
+
+
+def test_a_token_is_known_by_its_shape_wherever_it_stands(strict: TestClient, key: str) -> None:
+    token = strict.post("/upload-tokens", headers=bearer(key)).json()["token"]
+    cookie = session(strict, key)["Cookie"].partition("=")[2]
+    for secret in (token, cookie, key):
+        assert secret not in redact(f"odd %2Fu%2F{secret} text='{secret}'")
+    assert token not in repr(Credentials(Kind.PATH, token))
+
+
+def test_an_owner_s_event_streams_are_counted_and_let_go(
+    service: Service, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MOST", 1)
+    id = uploader.begin().id
+    with serving(service) as server:
+        events = f"{server}/transcriptions/{id}/events"
+        with httpx2.stream("GET", events) as first:
+            lines = first.iter_lines()  # closes the stream when it is let go
+            assert next(lines).startswith("id:")
+            second = httpx2.get(events)
+            assert (second.status_code, second.json()["code"]) == (429, "too_many_requests")
+            assert second.headers["retry-after"] == "5"
+        deadline = time.monotonic() + 10
+        while httpx2.get(f"{events}?wait=0").status_code != 200:
+            assert time.monotonic() < deadline, "the stream that was closed still counts"
 
 
 # Headers of every answer

@@ -32,6 +32,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("MODEL", "enormous", "not among allowed_models"),
         ("LEASE_SECONDS", "5", "three times heartbeat_seconds"),
         ("ENGINE", "magic", "engine"),
+        ("AUTH", ",", "auth"),
+        ("AUTH", "password", "auth"),
         ("AUTH", "oidc", "set oidc_issuer and oidc_audience"),
         ("AUTH", "magic", "auth"),
         ("ALLOWED_ORIGINS", "*", "open mode only"),

@@ -16,8 +16,9 @@ from . import health, metrics, problems, sessions, transcriptions, uploads
 from .completions import Completions
 from .guard import LOOPBACK_ORIGIN, Guard
 from .openapi import TOKEN_PREFIX, document_of
-from .request_log import RequestLog
+from .request_log import InternalErrors, RequestLog
 from .security_headers import SecurityHeaders
+from .streams import Streams
 from .this_machine import ThisMachineOnly
 
 DESCRIPTION = """
@@ -56,8 +57,10 @@ def create_app(service: Service | None = None) -> FastAPI:
     app.state.service = service
     app.state.completions = Completions()
     app.state.looks = health.Looks()
+    app.state.streams = Streams()
     app.state.guard = Guard(settings, service.bucket, on_lambda="AWS_LAMBDA_FUNCTION_NAME" in os.environ)
-    app.add_middleware(RequestLog)
+    # The last one added is the outermost.
+    app.add_middleware(InternalErrors)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
@@ -71,6 +74,7 @@ def create_app(service: Service | None = None) -> FastAPI:
     if settings.open_mode:
         app.add_middleware(ThisMachineOnly)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestLog)
     problems.install(app)
     for module in (uploads, transcriptions, sessions, health, metrics):
         app.include_router(module.router)

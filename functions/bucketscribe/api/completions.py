@@ -31,6 +31,7 @@ class Completions:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Never the threads of the other routes, however many callers repeat.
         self._threads = CapacityLimiter(THREADS)
+        self._promising = CapacityLimiter(THREADS)
 
     async def run(self, id: str, complete: Callable[[], Record], promise: Callable[[], Record]) -> Record:
         """Complete an upload; or, if that takes longer than a caller waits, have it promised.
@@ -51,7 +52,7 @@ class Completions:
             return task.result()
         task.add_done_callback(partial(self._ended, id))
         with move_on_after(PROMISE_SECONDS):
-            return await to_thread.run_sync(promise, abandon_on_cancel=True)
+            return await to_thread.run_sync(promise, abandon_on_cancel=True, limiter=self._promising)
         raise still_busy()
 
     def _ended(self, id: str, task: asyncio.Task[Record]) -> None:

@@ -18,6 +18,7 @@ from ..auth import OPEN, Principal, Scope
 from ..authentication import Authentication, Credentials, Kind
 from ..bucket import Bucket
 from ..errors import Problem
+from ..keys import PREFIX
 from ..settings import Settings
 from .rate_limit import RateLimit
 
@@ -25,7 +26,7 @@ COOKIE = "__Host-bucketscribe"
 """The prefix has browsers see to it that the cookie is Secure, and of this host and no other."""
 
 LOOK_UP_THREADS = 8
-"""An issuer that takes long must not take the threads of those who are known."""
+"""Of an issuer and of the bucket: one that takes long must not hold up who is known by the other."""
 
 MAX_BODY_BYTES = 2 * 1024**2
 """Of requests to the API; the list of 10,000 parts has about 1 MB."""
@@ -85,7 +86,8 @@ class Guard:
         limit = None if on_lambda else settings.requests_limit
         self._principals = RateLimit(limit)
         self._strangers = RateLimit(limit)
-        self._threads = CapacityLimiter(LOOK_UP_THREADS)
+        self._of_bucket = CapacityLimiter(LOOK_UP_THREADS)
+        self._of_issuer = CapacityLimiter(LOOK_UP_THREADS)
 
     async def admit(self, request: Request, scopes: list[Scope]) -> Principal:
         """Who asks, and may. Raises the Problems that `ADMISSION` names."""
@@ -117,19 +119,22 @@ class Guard:
         credentials = _credentials(request)
         if credentials is not None and not self.settings.open_mode:
             try:
-                await self._known(request, credentials)
+                await self._known(request, credentials, stranger=False)
             except Problem as problem:
                 # An issuer that is silent, say, turns nobody out.
                 return problem.status != 401
         return True
 
-    async def _known(self, request: Request, credentials: Credentials) -> Principal:
+    async def _known(self, request: Request, credentials: Credentials, *, stranger: bool = True) -> Principal:
         principal = self.authentication.principal(credentials, ask=False)
         if principal is None:
             # Looking up what nobody knows costs a request, so a stranger does not get as many as they like.
-            self._strangers.take(_network(request))
+            if stranger:
+                self._strangers.take(_network(request))
             ask = partial(self.authentication.principal, credentials, ask=True)
-            principal = await to_thread.run_sync(ask, limiter=self._threads)
+            by_issuer = credentials.kind is Kind.BEARER and not credentials.text.startswith(PREFIX)
+            threads = self._of_issuer if by_issuer else self._of_bucket
+            principal = await to_thread.run_sync(ask, limiter=threads)
         if principal is None:
             raise Problem("bad_credentials", "These credentials are not known here.")
         return principal
@@ -141,7 +146,9 @@ class Guard:
         """
         origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
         if origin is not None:
-            known = origin in self.settings.allowed_origins or "*" in self.settings.allowed_origins
+            allowed = self.settings.allowed_origins
+            # Also for our own page, where a proxy in front gives us another Host than the browser has.
+            known = origin in allowed or "*" in allowed
             # A proxy in front may have ended TLS; where we see it ourselves, a page without it is another's.
             schemes = ("https",) if request.scope.get("scheme") == "https" else ("https", "http")
             host = request.headers.get("host", "").lower()

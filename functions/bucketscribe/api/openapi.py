@@ -11,6 +11,9 @@ from .problems import ProblemDocument, problems
 TOKEN_PREFIX = "/u/{token}"  # noqa: S105 -- where a token stands in a path
 """Here the upload routes are once more, for clients that can send neither headers nor cookies."""
 
+BY_OTHER_MEANS = ("sign_in_required", "foreign_origin", "issuer_unavailable")
+"""Problems that only those have who come without a token in the path."""
+
 
 def document_of(app: FastAPI) -> dict[str, Any]:
     """The document of an application, made once."""
@@ -33,11 +36,12 @@ def document_of(app: FastAPI) -> dict[str, Any]:
 def _tell_admission(path: str, operation: dict[str, Any]) -> None:
     """Add the problems by which a request is not let in."""
     codes = ["this_machine_only"]
+    by_token = path.startswith(TOKEN_PREFIX)
     if operation["security"]:
-        codes += ADMISSION
+        codes += [code for code in ADMISSION if not (by_token and code in BY_OTHER_MEANS)]
     if "requestBody" in operation:
         codes.append("body_too_large")
-    if path.startswith(TOKEN_PREFIX):
+    if by_token:
         operation["security"] = []
     for status, response in problems(*codes, everywhere=False).items():
         told = operation["responses"].setdefault(str(status), response)

@@ -1,4 +1,4 @@
-"""One log line a request, its time for the metrics, and a problem instead of a bare 500.
+"""One log line a request, and its time for the metrics.
 
 What is told of a request is its route's template and never its path, which may carry a token or a sealed
 upload id. Health checks are not told at all.
@@ -26,7 +26,7 @@ _KEY_ID = re.compile(rb"(?:^|&)key=uploads" + _SLASH + rb"[a-z0-9-]+" + _SLASH +
 
 
 class RequestLog:
-    """ASGI middleware; outside of everything that answers a request."""
+    """ASGI middleware; outside of all that answers a request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -46,15 +46,35 @@ class RequestLog:
 
         try:
             await self.app(scope, receive, watched)
-        except Exception:
-            log.exception("request failed", code="internal", method=scope["method"], **_who_and_where(scope))
-            if status:
-                raise
-            detail = "Something went wrong on our side, and stands in the log. Nothing is lost; try again."
-            await answer(Problem("internal", detail))(scope, receive, watched)
         finally:
             # 499, as nginx has it: nobody waited for an answer.
             _tell(scope, status or 499, time.perf_counter() - begun)
+
+
+class InternalErrors:
+    """ASGI middleware: a problem instead of a bare 500. Inside of what gives every answer its headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception:
+            if scope["type"] != "http":
+                raise
+            log.exception("request failed", code="internal", method=scope["method"], **_who_and_where(scope))
+            if begun:
+                raise
+            detail = "Something went wrong on our side, and stands in the log. Nothing is lost; try again."
+            await answer(Problem("internal", detail))(scope, receive, send)
 
 
 def _tell(scope: Scope, status: int, seconds: float) -> None:
@@ -63,13 +83,15 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
     if not route.startswith("/health"):
         method = scope["method"]
         log.info("request", method=method, status=status, ms=round(seconds * 1000, 1), **told)
-        metrics.observe(
-            "request_seconds",
-            seconds,
-            route=route,
-            method=method if method in METHODS else "other",
-            status=f"{status // 100}xx",
-        )
+        # A stream lasts as long as its reader likes, which says nothing of us.
+        if not route.endswith("/events"):
+            metrics.observe(
+                "request_seconds",
+                seconds,
+                route=route,
+                method=method if method in METHODS else "other",
+                status=f"{status // 100}xx",
+            )
     metrics.flush()
 
 

@@ -32,7 +32,8 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        policy = REFERENCE if scope["path"].endswith("/docs") else NOTHING
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        policy = REFERENCE if path == "/docs" else NOTHING
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

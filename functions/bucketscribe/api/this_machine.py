@@ -3,7 +3,7 @@
 What a server listens on is not for us to decide, so each connection is looked at: the address it came in on
 must be the loopback's, and the name it asks for one of this machine's. The latter keeps out a web page whose
 host name was pointed here after it was loaded (DNS rebinding). What a proxy on this machine passes on for
-somebody elsewhere is refused as well, if the proxy says so.
+somebody elsewhere is refused as well, if the proxy says so; of one that is silent nothing can be seen.
 """
 
 import re
@@ -14,6 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..auth import is_loopback
 from ..errors import Problem
 from .problems import answer
+
+PASSED_ON = ("forwarded", "x-real-ip", "via")
+"""Headers of whoever passes a request on, and says so (RFC 7239; RFC 9110, 7.6.3)."""
 
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+))(?::[0-9]{0,5})?", re.IGNORECASE)
 """A Host header (RFC 9110, 7.2): an IPv6 address, or another host, and perhaps a port."""
@@ -42,6 +45,8 @@ def _is_local(scope: Scope) -> bool:
     if server is not None and server[1] is not None and not is_loopback(server[0]):
         return False
     headers = Headers(scope=scope)
+    if any(name in headers for name in PASSED_ON):
+        return False
     behind = ",".join(headers.getlist("x-forwarded-for") + headers.getlist("x-forwarded-host"))
     hosts = [headers.get("host", ""), *(host.strip() for host in behind.split(",") if host.strip())]
     return all(map(_is_ours, hosts))

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import structlog
+from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
@@ -25,6 +25,7 @@ from ..transcript import FORMATS
 from .context import TheOwner, TheService
 from .guard import Guard, GuardedRoute, needs
 from .problems import problems
+from .streams import Streams
 
 log = structlog.get_logger()
 
@@ -178,13 +179,15 @@ async def events(
     wait: Annotated[float, Query(ge=0, le=3600, description="Seconds to follow it at most.")] = 300,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
-    first = await run_in_threadpool(_read, service, owner, id)
+    streams: Streams = request.app.state.streams
+    streams.check(owner)
+    first = await to_thread.run_sync(_read, service, owner, id, limiter=streams.threads)
     seen = int(last_event_id) if last_event_id and _VERSION.fullmatch(last_event_id) else -1
     guard: Guard = request.app.state.guard
     admitted = partial(guard.still_admits, request)
-    stream = _changes(service, owner, first, seen, time.monotonic() + wait, admitted)
+    stream = _changes(service, owner, first, seen, time.monotonic() + wait, admitted, streams)
     return StreamingResponse(
-        stream,
+        streams.counted(owner, stream),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -197,6 +200,7 @@ async def _changes(
     seen: int,
     until: float,
     admitted: Callable[[], Awaitable[bool]],
+    streams: Streams,
 ) -> AsyncIterator[str]:
     quiet_since = time.monotonic()
     while True:
@@ -214,7 +218,7 @@ async def _changes(
         try:
             if not await admitted():
                 return
-            stored = await run_in_threadpool(_read, service, owner, record.id)
+            stored = await to_thread.run_sync(_read, service, owner, record.id, limiter=streams.threads)
         except (Problem, NoRecord):
             return
         except StorageError as error:

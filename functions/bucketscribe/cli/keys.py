@@ -6,6 +6,7 @@ line either, which every user of the machine can read in the list of its process
 
 import json
 import re
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,7 +51,7 @@ def new(
         typer.Option(
             metavar="OWNER",
             help="Whose recordings it reaches: an owner as `keys ls` shows them, or any name, which always "
-            "stands for the same one. By default one of its own, by NAME.",
+            "stands for the same one. By default a new one, of this key alone.",
         ),
     ] = None,
     scope: Annotated[
@@ -69,7 +70,7 @@ def new(
     _check_name(name, "NAME")
     if owner is not None:
         _check_name(owner, "--owner")
-    whose = owner if owner and auth.is_owner(owner) else auth.owner_slug("keys", owner or name)
+    whose = _owner(name, owner)
     wanted = set(scope or (Scope.UPLOAD, Scope.READ, Scope.WRITE))
     scopes = tuple(auth.Scope(known) for known in Scope if known in wanted)
     when = None if expires is None else _when(expires)
@@ -95,11 +96,11 @@ def ls(
     In a pipe, a line each with tabs between id, time of creation, owner, scopes, end and name.
     """
     with _kept(_settings(data_dir)) as keys:
-        found = sorted(keys.all(), key=lambda held: held.key.created, reverse=True)
+        found = sorted(keys.all(), key=_created, reverse=True)
         now = keys.bucket.now()
     if as_json:
         for held in found:
-            shown = held.key.model_dump(mode="json", exclude={"schema_"})
+            shown = {} if held.key is None else held.key.model_dump(mode="json", exclude={"schema_"})
             say(json.dumps({"id": _id(held.digest), **shown}))
     elif sys.stdout.isatty():
         _table(found, now)
@@ -181,7 +182,7 @@ def _named(keys: "Keys", word: str) -> str:
     """The digest of the one key with this id, or else this name."""
     known = list(keys.all())
     found = [held for held in known if ID.fullmatch(word) and held.digest.startswith(word)]
-    found = found or [held for held in known if held.key.name == word]
+    found = found or [held for held in known if held.key is not None and held.key.name == word]
     if not found:
         _fail_for_none()
     if len(found) > 1:
@@ -209,6 +210,16 @@ def _digest_of_input() -> str:
     if digest is None:
         raise senseless("what is on standard input is no API key", STANDARD)
     return digest
+
+
+def _owner(name: str, asked: str | None) -> str:
+    """Whose recordings a key reaches. A name that was used before must not open what is another's."""
+    from ..auth import is_owner, owner_slug
+
+    if asked is None:
+        readable, _, _ = owner_slug("keys", name).rpartition("-")
+        return f"{readable}-{secrets.token_hex(8)}"
+    return asked if is_owner(asked) else owner_slug("keys", asked)
 
 
 def _check_argument(word: str, what: str) -> None:
@@ -258,8 +269,14 @@ def _moment(time: datetime | None) -> str:
     return "" if time is None else f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def _created(held: "Held") -> datetime:
+    return datetime.max.replace(tzinfo=UTC) if held.key is None else held.key.created
+
+
 def _fields(held: "Held") -> tuple[str, ...]:
     key = held.key
+    if key is None:
+        return _id(held.digest), "", "", "", "", "(not readable here)"
     return (
         _id(held.digest),
         _moment(key.created),
@@ -280,7 +297,8 @@ def _table(found: "list[Held]", now: datetime) -> None:
         table.add_column(column, no_wrap=column == "id", overflow="fold")
     for held in found:
         id, created, owner, scopes, expires, name = map(clean, _fields(held))
-        expired = held.key.expires is not None and held.key.expires <= now
+        end = None if held.key is None else held.key.expires
+        expired = end is not None and end <= now
         table.add_row(
             id,
             created[:10],
