@@ -89,8 +89,10 @@ def _look(service: Service) -> Readiness:
 
 def _reason(service: Service, error: Exception) -> str:
     """Why something does not answer; to strangers only that, as the reason names addresses."""
+    if service.settings.open_mode:
+        return str(error)
     log.warning("not ready", code="storage_unavailable", reason=str(error))
-    return str(error) if service.settings.open_mode else "does not answer"
+    return "does not answer"
 
 
 def _ask_worker(service: Service, url: str) -> str:
