@@ -140,15 +140,16 @@ def test_a_gibibyte_goes_by_without_the_api_s_memory(tmp_path: Path) -> None:
 
 
 def api_process(server: str) -> int:
-    """The process id of the API, told by its command line."""
-    port = server.rpartition(":")[2]
+    """The process id of the API, told by its command line and its port."""
+    port = f"BUCKETSCRIBE_PORT={server.rpartition(':')[2]}".encode()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 words = (folder / "cmdline").read_bytes().split(b"\0")
+                told = (folder / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"bucketscribe.api.app:create_app" in words and port.encode() in words and b"-m" in words[:2]:
+            if words[1:4] == [b"-m", b"bucketscribe.cli.main", b"api"] and port in told:
                 return int(folder.name)
     raise AssertionError("no API process")
 
