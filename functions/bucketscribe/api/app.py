@@ -1,4 +1,4 @@
-"""The API, put together: `uvicorn --factory bucketscribe.api.app:create_app`, or Mangum on a Lambda."""
+"""The API, put together: served by `bucketscribe api`, or by Mangum on a Lambda."""
 
 import os
 from functools import partial
