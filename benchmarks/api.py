@@ -192,8 +192,7 @@ def running_api(child: Child, port: int) -> Iterator[Side]:
 
 def bucketscribe(servers: Servers, port: int) -> Child:
     """Our API, as `make up` starts it."""
-    settings = servers.settings.model_copy(update={"port": port})
-    return processes.api(settings, servers.environment | {"BUCKETSCRIBE_PORT": str(port)})
+    return processes.api(servers.settings.model_copy(update={"port": port}), servers.environment)
 
 
 def companion(servers: Servers, port: int, folder: Path) -> Child:

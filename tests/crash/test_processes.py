@@ -70,8 +70,7 @@ def test_an_api_killed_in_the_middle_of_a_complete_goes_on_after_its_restart(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     settings = world.settings.model_copy(update={"port": port})
-    told = environment(servers, proxy.before(settings), BUCKETSCRIBE_PORT=str(port))
-    server = Server(processes.api(settings, told))
+    server = Server(processes.api(settings, environment(servers, proxy.before(settings))))
     server.start()
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as api:

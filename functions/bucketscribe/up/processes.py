@@ -86,7 +86,11 @@ def api(settings: Settings, environment: Mapping[str, str]) -> Child:
     return Child(
         name="api",
         command=(sys.executable, "-m", "bucketscribe.cli.main", "api"),
-        environment=environment,
+        environment={
+            **environment,
+            "BUCKETSCRIBE_HOST": settings.host,
+            "BUCKETSCRIBE_PORT": str(settings.port),
+        },
         grace=1.8,
         make_ready=partial(check_http, f"{api_url(settings)}/health/ready"),
     )
