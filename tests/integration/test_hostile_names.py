@@ -215,6 +215,7 @@ def see_refused(answer: httpx2.Response, name: str) -> None:
     assert PROBLEMS[problem["code"]][0] == answer.status_code, (name, problem)
 
 
+@pytest.mark.long
 def test_with_any_name_an_upload_is_refused_or_goes_its_whole_way(api: TestClient, bucket: Bucket) -> None:
     taken = 0
     names = NAMES + random_names()

@@ -179,7 +179,7 @@ each_way = pytest.mark.parametrize("name", ["open", "key", "nothing", "token"])
 def test_whatever_is_sent_is_answered_as_the_document_says(
     ways: dict[str, Way], name: str, operation: Operation
 ) -> None:
-    run(operation, ways[name], 5, random=False)
+    run(operation, ways[name], 4, random=False)
 
 
 @pytest.mark.long
