@@ -56,7 +56,7 @@ METRICS: Final = {
     ),
     "request_seconds": Metric(
         Kind.HISTOGRAM,
-        "Requests to the API, from their first byte to the answer's last.",
+        "Requests to the API but for event streams, from their first byte to the answer's last.",
         ("route", "method", "status"),
         "Seconds",
         (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),

@@ -36,7 +36,7 @@ PERIOD = re.compile(r"([0-9]{1,5})([dh])")
 
 
 class Scope(StrEnum):
-    """What a key may allow."""
+    """What a key may allow: as `auth.Scope`, which takes half a second to import."""
 
     UPLOAD = "upload"
     READ = "read"
