@@ -14,49 +14,44 @@ from tests.servers import Servers
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_readme_s_example_runs_as_it_stands(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text()
-    script = text.split("<!-- run by tests/integration/test_readme.py -->\n```bash\n")[1].split("```")[0]
-    with up(tmp_path / "data") as server:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=ROOT,
-            env={"API": server, "PATH": "/usr/local/bin:/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert '"state":"completed"' in done.stdout
-    assert "WEBVTT" in done.stdout
-    assert "ask what you can do for your country" in done.stdout
-
-
-def test_the_readme_s_example_for_a_network_runs_as_it_stands(servers: Servers) -> None:
-    text = (ROOT / "README.md").read_text()
-    script = text.split("<!-- run by tests/integration/test_readme.py -->\n```bash\n")[2].split("```")[0]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def carried_out(example: int, before: str = "", **environment: str) -> str:
+    """What an example of the README prints, counted from 0, run as it stands after `before`."""
+    marked = "<!-- run by tests/integration/test_readme.py -->\n```bash\n"
+    script = (ROOT / "README.md").read_text().split(marked)[1 + example].split("```")[0]
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"trap 'kill $(jobs -p)' EXIT\n{script}"],
+        ["bash", "-euo", "pipefail", "-c", f"{before}\n{script}"],
         cwd=ROOT,
-        env=servers.environment
-        | {
-            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
-            "BUCKETSCRIBE_PORT": str(port),
-            "BUCKETSCRIBE_MODEL": "tiny.en",
-            "BUCKETSCRIBE_STOP_SECONDS": "0",
-        },
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", **environment},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "what you can do for your country" in done.stdout
-    assert '"state":"completed"' in done.stdout
+    return done.stdout
+
+
+def test_the_readme_s_example_runs_as_it_stands(tmp_path: Path) -> None:
+    with up(tmp_path / "data") as server:
+        said = carried_out(0, API=server)
+    assert '"state":"completed"' in said
+    assert "WEBVTT" in said
+    assert "ask what you can do for your country" in said
+
+
+def test_the_readme_s_example_for_a_network_runs_as_it_stands(servers: Servers) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "BUCKETSCRIBE_PORT": str(port),
+        "BUCKETSCRIBE_MODEL": "tiny.en",
+        "BUCKETSCRIBE_STOP_SECONDS": "0",
+    }
+    inherited = {name: value for name, value in servers.environment.items() if name != "PATH"}
+    said = carried_out(1, "trap 'kill $(jobs -p)' EXIT", **inherited | settings)
+    assert "what you can do for your country" in said
+    assert '"state":"completed"' in said
 
 
 def test_every_setting_is_in_the_docs_with_its_default() -> None:
