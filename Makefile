@@ -19,6 +19,8 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
 BIN := .venv/bin
 BASE := .venv/.base
 ALL := .venv/.all
+# The engine with torch in it takes gigabytes: it is installed where it is asked for.
+WHISPERX := .venv/.whisperx
 
 .PHONY: up test test-long test-all lint format clean
 .DEFAULT_GOAL := up
@@ -27,13 +29,13 @@ ALL := .venv/.all
 # Settings that make no sense are told before the large packages are fetched; the last line becomes the program.
 up: $(BASE)
 	@$(BIN)/python -m bucketscribe.up.checks
-	@$(MAKE) --no-print-directory $(ALL)
+	@$(MAKE) --no-print-directory $(if $(filter whisperx,$(BUCKETSCRIBE_ENGINE)),$(WHISPERX),$(ALL))
 	@exec $(BIN)/python -m bucketscribe.cli.main up
 
 test: lint
 	$(BIN)/pytest -m "not long"
 
-test-long: $(ALL)
+test-long: $(WHISPERX)
 	$(BIN)/pytest -m long
 
 test-all: test test-long
@@ -57,6 +59,10 @@ $(BASE): pyproject.toml uv.lock .python-version | $(filter .tools/%,$(UV))
 $(ALL): pyproject.toml uv.lock .python-version | $(filter .tools/%,$(UV))
 	$(UV) sync --locked --extra local
 	@touch $(BASE) $@
+
+$(WHISPERX): pyproject.toml uv.lock .python-version | $(filter .tools/%,$(UV))
+	$(UV) sync --locked --extra local --extra whisperx
+	@touch $(BASE) $(ALL) $@
 
 .tools/bin/uv:
 	@command -v python3 >/dev/null || { echo "uv is not installed, and neither is python3: install one of them." >&2; exit 1; }

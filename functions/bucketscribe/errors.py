@@ -57,6 +57,7 @@ FAILURES: dict[str, str] = {
     "recording_lost": "The recording is no longer in the bucket.",
     "model_unavailable": "The model cannot be loaded.",
     "engine_failed": "The engine failed.",
+    "out_of_memory": "The worker's device has too little memory for this model.",
     "attempts_exhausted": "Workers died on this recording, one after another.",
 }
 

@@ -4,12 +4,15 @@ Credentials are not here: they come from the AWS SDK's own chain (environment, p
 A value that makes no sense fails when the settings are read, before anything heavy is started.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .options import LANGUAGES
 
 MAX_OBJECT_BYTES = 5 * 1024**3
 """5 GiB: the largest recording we take, and the largest body S3 takes in one POST."""
@@ -125,13 +128,44 @@ class Settings(BaseSettings):
     sweep_interval_seconds: float = Field(60, gt=0, description="Pause between two sweeps, in seconds.")
 
     # Transcribing
-    engine: Literal["faster-whisper"] = Field("faster-whisper", description="What turns audio into words.")
+    engine: Literal["faster-whisper", "whisperx"] = Field(
+        "faster-whisper", description="What turns audio into words: `faster-whisper` or `whisperx`."
+    )
     model: str = Field("base", description="Model used unless a transcription asks for another.")
     allowed_models: Annotated[tuple[str, ...], NoDecode] = Field(
         ("base", "tiny.en"), description="Models a transcription may ask for, separated by commas."
     )
+    models_dir: Path | None = Field(
+        None, description="Folder of models, looked into before any hub; `models` in `DATA_DIR` unless set."
+    )
+    models_url: str | None = Field(
+        None,
+        description="`s3://bucket/prefix` from which a worker, when it starts, gets what it lacks there.",
+    )
     device: Literal["cpu", "cuda", "auto"] = Field("auto", description="Where the engine runs.")
-    batch_size: int = Field(2, ge=1, description="Stretches of up to 30 s of speech transcribed at once.")
+    compute_type: Literal["default", "int8", "int8_float16", "float16", "bfloat16", "float32"] = Field(
+        "default",
+        description="Numbers a model computes with; `float16` on a GPU, `int8` on a CPU unless set.",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="Stretches of up to 30 s of speech transcribed at once; 16 on a GPU, 2 on a CPU unless "
+        "set. Halved when memory runs out.",
+    )
+    align_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Alignment models for languages that have none, or another one: `language=name` or "
+        "`language=folder`, separated by commas.",
+    )
+    diarize_model: str = Field(
+        "pyannote/speaker-diarization-community-1",
+        min_length=1,
+        description="What tells speakers apart: a name of the Hugging Face hub, or a folder.",
+    )
+    hf_token: SecretStr | None = Field(
+        None, description="Token for gated models of the Hugging Face hub; `HF_TOKEN` unless set."
+    )
     window_seconds: int = Field(
         600, ge=5, description="Length of a window, about, in seconds: what a worker that dies loses at most."
     )
@@ -150,6 +184,9 @@ class Settings(BaseSettings):
         ge=0,
         description="A worker told to stop saves its window if that takes no longer, in seconds.",
     )
+    worker_idle_exit_seconds: float | None = Field(
+        None, gt=0, description="A worker without work for this long ends, in seconds; never unless set."
+    )
     worker_port: Port | None = Field(
         None, description="Port of a worker's health and metrics; none unless set."
     )
@@ -163,7 +200,7 @@ class Settings(BaseSettings):
     @classmethod
     def _split_lists(cls, values: object) -> object:
         if isinstance(values, dict):
-            for name in ("auth", "oidc_algorithms", "allowed_origins", "allowed_models"):
+            for name in ("auth", "oidc_algorithms", "allowed_origins", "allowed_models", "align_models"):
                 if isinstance(text := values.get(name), str):
                     named = tuple(part.strip() for part in text.split(",") if part.strip())
                     # What is set and names nothing is a mistake, and must not open a door.
@@ -176,6 +213,12 @@ class Settings(BaseSettings):
             raise ValueError("lease_seconds must be at least three times heartbeat_seconds")
         if self.model not in self.allowed_models:
             raise ValueError(f"model {self.model!r} is not among allowed_models {list(self.allowed_models)}")
+        for named in self.align_models:
+            language, _, model = named.partition("=")
+            if language not in LANGUAGES or not model:
+                raise ValueError(f"align_models: {named!r} is not a language's code, = and a model")
+        if self.models_url is not None and not re.fullmatch(r"s3://[^/?#]+(/[^?#]*)?", self.models_url):
+            raise ValueError("models_url must be s3://bucket/prefix")
         if "oidc" in self.auth and not (self.oidc_issuer and self.oidc_audience):
             raise ValueError("auth names oidc: set oidc_issuer and oidc_audience, too")
         for name in ("oidc_issuer", "oidc_jwks_url"):
@@ -199,6 +242,11 @@ class Settings(BaseSettings):
     def requests_limit(self) -> float | None:
         """Requests a second that a principal may make; None for any."""
         return self.max_requests_per_second or (None if self.open_mode else 100)
+
+    @property
+    def models_folder(self) -> Path:
+        """Where models lie."""
+        return self.models_dir or self.data_dir / "models"
 
     @property
     def public_endpoint(self) -> str | None:

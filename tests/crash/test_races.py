@@ -20,7 +20,7 @@ from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
 from bucketscribe.transcript import Word
 from bucketscribe.transcriptions import Facts, LeaseLost
-from bucketscribe.worker.engines.base import Heard, Report, Request, Samples
+from bucketscribe.worker.engines.base import Heard, Passage, Report, Request, Samples
 from bucketscribe.worker.main import Worker
 from bucketscribe.worker.run import Run
 from bucketscribe.worker.status import Status
@@ -332,7 +332,8 @@ def test_a_worker_whose_lease_was_taken_can_change_nothing(world: World) -> None
 def test_a_worker_that_wakes_late_does_not_spoil_what_another_finished(world: World, file: str) -> None:
     class OtherWords(StandInEngine):
         def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
-            return Heard((Word(start=0, end=0.25, word=" Something.", probability=1),), ((0, 0.25),))
+            word = Word(start=0, end=0.25, word=" Something.", probability=1)
+            return Heard((Passage(0, 0.25, (word,)),), ((0, 0.25),))
 
     case = world.running()
     stale = case.held

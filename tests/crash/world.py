@@ -23,7 +23,7 @@ from bucketscribe.settings import Settings
 from bucketscribe.sweep import Sweep
 from bucketscribe.transcript import FORMATS, Word
 from bucketscribe.transcriptions import Claim
-from bucketscribe.worker.engines.base import Heard, Report, Request, Samples
+from bucketscribe.worker.engines.base import Heard, Passage, Report, Request, Samples
 from bucketscribe.worker.run import Run, RunFailed
 from bucketscribe.worker.status import Status
 
@@ -59,6 +59,8 @@ class StandInEngine:
     """Hears the same in every recording, at once: what is tested here is what lies round an engine."""
 
     name = "stand-in"
+    aligner = None
+    diarizer = None
 
     def load(self, model: str) -> None:
         """There is nothing to load."""
@@ -74,7 +76,8 @@ class StandInEngine:
     def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
         """The same word in every window."""
         report(1)
-        return Heard((Word(start=0, end=0.25, word=" Nothing.", probability=1),), ((0, 0.25),))
+        word = Word(start=0, end=0.25, word=" Nothing.", probability=1)
+        return Heard((Passage(0, 0.25, (word,)),), ((0, 0.25),))
 
 
 @dataclass(slots=True)

@@ -224,6 +224,8 @@ class Overtaken:
 
     def __init__(self, engine: Engine, rival: Callable[[], object]) -> None:
         self.name = engine.name
+        self.aligner = engine.aligner
+        self.diarizer = engine.diarizer
         self.load = engine.load
         self.speaks = engine.speaks
         self.transcribe = engine.transcribe

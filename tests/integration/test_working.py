@@ -22,7 +22,7 @@ from bucketscribe.records import Failure, Progress, State, record_key
 from bucketscribe.service import Service
 from bucketscribe.transcript import Word
 from bucketscribe.worker import models
-from bucketscribe.worker.engines.base import Heard, Report, Request, Samples
+from bucketscribe.worker.engines.base import Heard, Passage, Report, Request, Samples
 from bucketscribe.worker.main import Worker, make_engine
 from bucketscribe.worker.run import FilesGone, PlanDiffers, Run, RunFailed
 from bucketscribe.worker.status import Status, Stopped
@@ -211,7 +211,7 @@ def test_words_of_a_script_without_spaces_get_none(uploader: Uploader, service: 
 
         def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
             words = [Word(start=n, end=n + 0.5, word="你好吗", probability=1) for n in range(10)]
-            return Heard(tuple(words), ((0.0, 10.0),))
+            return Heard((Passage(0.0, 10.0, tuple(words)),), ((0.0, 10.0),))
 
     record = claimed(service, uploader.send(SPEECH).id).record
     engine = Chinese(lambda model: models.resolve(model, service.settings.data_dir / "models"))

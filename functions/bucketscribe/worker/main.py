@@ -258,8 +258,9 @@ def make_engine(settings: Settings) -> Engine:
     from .engines.faster_whisper import FasterWhisper
 
     return FasterWhisper(
-        lambda model: models.resolve(model, settings.data_dir / "models", settings.allowed_models),
+        lambda model: models.resolve(model, settings.models_folder, settings.allowed_models),
         device=settings.device,
+        compute_type=settings.compute_type,
         batch_size=settings.batch_size,
     )
 

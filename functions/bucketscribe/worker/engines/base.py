@@ -1,8 +1,9 @@
 """The seam between the worker and what turns audio into words.
 
-An engine is anything with `Engine`'s three methods. It is used by one thread at a time, and keeps nothing of
-one recording for the next but its model. It fails with `ModelUnavailable` or `EngineFailed`, whose `code` is
-one of `errors.FAILURES`; whatever `report` raises passes through unchanged, and is how a run is canceled.
+An engine is anything with `Engine`'s methods. It is used by one thread at a time, and keeps nothing of one
+recording for the next but its models. It fails with `ModelUnavailable` or `EngineFailed`, whose `code` is one
+of `errors.FAILURES`, or with `StageSkipped` where a transcript can do without; whatever `report` raises passes
+through unchanged, and is how a run is canceled.
 """
 
 from collections.abc import Callable
@@ -36,14 +37,39 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """What was heard in one piece of up to 30 s; its words lie within it. In seconds of the audio."""
+
+    start: float
+    end: float
+    words: tuple[Word, ...]
+    aligned: bool = False
+    """Whether its words have their times from an alignment model; else they have Whisper's own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Heard:
-    """What was heard: words, and the stretches in which somebody speaks, as (start, end).
+    """What was heard: passages, and the stretches in which somebody speaks, as (start, end).
 
     Both in order and in seconds from the start of the audio. No word begins before the one before has ended.
     """
 
-    words: tuple[Word, ...]
+    passages: tuple[Passage, ...]
     speech: tuple[tuple[float, float], ...]
+
+    @property
+    def words(self) -> list[Word]:
+        """The words of all passages."""
+        return [word for passage in self.passages for word in passage.words]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A stretch in which one speaker speaks, in seconds from the start of the audio. They may overlap."""
+
+    start: float
+    end: float
+    speaker: str
 
 
 class ModelUnavailable(Exception):
@@ -58,10 +84,59 @@ class EngineFailed(Exception):
     code: ClassVar[str] = "engine_failed"
 
 
+class OutOfMemory(EngineFailed):
+    """The device's memory is too small, even for one piece at a time."""
+
+    code: ClassVar[str] = "out_of_memory"
+
+
+class StageSkipped(Exception):
+    """A stage that only betters a transcript cannot be had; its text says why, and what to do.
+
+    `code` becomes the warning's: alignment_unavailable, alignment_failed, diarization_unavailable,
+    diarization_failed.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Aligner(Protocol):
+    """Finds the exact time of each word, once the words are known."""
+
+    def align(self, audio: Samples, heard: Heard, language: str, report: Report) -> Heard:
+        """The same words with better times. A passage that cannot be aligned stays as it is.
+
+        Raises `StageSkipped` where there is no model for the language or it does not work, and what `report`
+        raises.
+        """
+
+
+class Diarizer(Protocol):
+    """Tells speakers apart."""
+
+    def diarize(
+        self, audio: Samples, fewest: int | None, most: int | None, report: Report
+    ) -> tuple[Turn, ...]:
+        """Who speaks when in a whole recording, with at least and at most so many speakers; in order of time.
+
+        Raises `StageSkipped`, and what `report` raises.
+        """
+
+
 class Engine(Protocol):
     """What the worker needs of an engine."""
 
     name: str
+
+    @property
+    def aligner(self) -> Aligner | None:
+        """None where words come with good times already."""
+
+    @property
+    def diarizer(self) -> Diarizer | None:
+        """None where speakers cannot be told apart."""
 
     def load(self, model: str) -> None:
         """Have a model ready ahead of time. Raises `ModelUnavailable`."""

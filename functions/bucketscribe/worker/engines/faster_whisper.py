@@ -34,9 +34,12 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps  # type: ignore
 from ...transcript import Word
 from .base import (
     SAMPLE_RATE,
+    Aligner,
+    Diarizer,
     EngineFailed,
     Heard,
     ModelUnavailable,
+    Passage,
     Report,
     Request,
     Samples,
@@ -92,20 +95,26 @@ class FasterWhisper:
     """`Engine` on faster-whisper. `resolve` turns a model's name into a path or a name for the hub."""
 
     name: str = "faster-whisper"
+    aligner: Aligner | None = None
+    diarizer: Diarizer | None = None
 
     def __init__(
         self,
         resolve: Callable[[str], str],
         *,
         device: Literal["cpu", "cuda", "auto"] = "auto",
-        batch_size: int = 4,
+        compute_type: str = "default",
+        batch_size: int | None = None,
         threads: int | None = None,
     ) -> None:
         if device == "auto":
             device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         self._resolve = resolve
         self._device = device
-        self._batch_size = batch_size
+        if compute_type == "default":
+            compute_type = "float16" if device == "cuda" else "int8"
+        self._compute_type = compute_type
+        self._batch_size = batch_size or (16 if device == "cuda" else 2)
         self._threads = threads or os.process_cpu_count() or 1
         self._loaded: dict[str, BatchedInferencePipeline] = {}
 
@@ -120,7 +129,7 @@ class FasterWhisper:
             loaded = _Whisper(
                 path,
                 device=self._device,
-                compute_type="float16" if self._device == "cuda" else "int8",
+                compute_type=self._compute_type,
                 cpu_threads=self._threads,
             )
         except Exception as error:
@@ -165,16 +174,16 @@ class FasterWhisper:
         for found, seen in _speech(audio):
             speech += found
             report(_VAD_SHARE * seen / len(audio))
-        words: list[Word] = []
+        passages: list[Passage] = []
         clips = _clips(speech)
         for at in range(0, len(clips), self._batch_size):
             batch = clips[at : at + self._batch_size]
             with self._guarded():
-                words += _hear(pipeline, audio, batch, request)
+                passages += _hear(pipeline, audio, batch, request)
             report(_VAD_SHARE + (1 - _VAD_SHARE) * batch[-1][-1].end / len(audio))
         report(1.0)
         spoken = tuple((part.start / SAMPLE_RATE, part.end / SAMPLE_RATE) for clip in clips for part in clip)
-        return Heard(tuple(words), spoken)
+        return Heard(tuple(passages), spoken)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -233,8 +242,8 @@ def _sound(audio: Samples, clip: _Clip) -> Samples:
 
 def _hear(
     pipeline: BatchedInferencePipeline, audio: Samples, clips: list[_Clip], request: Request
-) -> Iterator[Word]:
-    """What is said in the clips."""
+) -> Iterator[Passage]:
+    """What is said in the clips, each in which something is."""
     prompt, hotwords = _hints(pipeline, request)
     sounds = [_sound(audio, clip) for clip in clips]
     ends = np.cumsum([len(sound) for sound in sounds]) / SAMPLE_RATE
@@ -254,7 +263,9 @@ def _hear(
     by_clip = groupby(heard, key=lambda piece: piece.seek)  # where its clip begins, in steps of 10 ms
     for clip, (seek, pieces) in zip(clips, by_clip, strict=True):
         said = [word for piece in pieces if not _silent(piece) for word in piece.words]
-        yield from _placed(said, seek / 100, clip)
+        words = tuple(_placed(said, seek / 100, clip))
+        if words:
+            yield Passage(clip[0].start / SAMPLE_RATE, clip[-1].end / SAMPLE_RATE, words)
 
 
 def _hints(pipeline: BatchedInferencePipeline, request: Request) -> tuple[str | None, str | None]:

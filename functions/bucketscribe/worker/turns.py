@@ -1,0 +1,59 @@
+"""Who may use the engine: one run at a time, in the order in which the runs were claimed.
+
+So the next run can fetch and decode its recording while the one before has the engine.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+_LOOK_SECONDS = 0.5
+
+
+class Turns:
+    """The line before an engine."""
+
+    def __init__(self) -> None:
+        self._line: deque[Turn] = deque()
+        self._moved = threading.Condition()
+
+    def join(self) -> "Turn":
+        """Get in line, behind all who are in it."""
+        turn = Turn(self._line, self._moved)
+        with self._moved:
+            self._line.append(turn)
+        return turn
+
+
+class Turn:
+    """A place in the line. Whoever has one ends it, come what may, or nobody behind it gets on."""
+
+    def __init__(self, line: "deque[Turn]", moved: threading.Condition) -> None:
+        self._line = line
+        self._moved = moved
+        self._taken: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has had the engine so far."""
+        return 0.0 if self._taken is None else time.monotonic() - self._taken
+
+    def take(self, check: Callable[[], None]) -> None:
+        """Wait until it is the first. `check` is called at least every half second, and may raise to give up.
+
+        At once where it has the engine already.
+        """
+        with self._moved:
+            while self._line[0] is not self:
+                check()
+                self._moved.wait(_LOOK_SECONDS)
+            if self._taken is None:
+                self._taken = time.monotonic()
+
+    def end(self) -> None:
+        """Let the next one have the engine, or leave the line; twice is fine."""
+        with self._moved:
+            if self in self._line:
+                self._line.remove(self)
+                self._moved.notify_all()
