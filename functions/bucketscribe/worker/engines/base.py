@@ -2,8 +2,8 @@
 
 An engine is anything with `Engine`'s methods. It is used by one thread at a time, and keeps nothing of one
 recording for the next but its models. It fails with `ModelUnavailable` or `EngineFailed`, whose `code` is one
-of `errors.FAILURES`, or with `StageSkipped` where a transcript can do without; whatever `report` raises passes
-through unchanged, and is how a run is canceled.
+of `errors.FAILURES`, or with `StageSkipped` where a transcript can do without. Whatever `report` raises
+passes through unchanged, and is how a run is canceled.
 """
 
 from collections.abc import Callable
