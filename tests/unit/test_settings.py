@@ -1,5 +1,7 @@
 """Settings: read from the environment, checked before anything is started."""
 
+from pathlib import Path
+
 import pytest
 from bucketscribe.settings import Settings
 from pydantic import ValidationError
@@ -45,6 +47,12 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("OIDC_JWKS_URL", "file:///etc/keys", "oidc_jwks_url must be an https URL"),
         ("OIDC_ALGORITHMS", "HS256", "oidc_algorithms"),
         ("OIDC_ALGORITHMS", "none", "oidc_algorithms"),
+        ("ENGINE", "magic", "engine"),
+        ("ALIGN_MODELS", "de", "align_models"),
+        ("ALIGN_MODELS", "de=", "align_models"),
+        ("ALIGN_MODELS", "german=a/model", "align_models"),
+        ("MODELS_URL", "https://bucket.example/models", "models_url"),
+        ("MODELS_URL", "s3:///models", "models_url"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(
@@ -64,8 +72,18 @@ def test_the_issuer_is_where_nobody_can_change_what_it_says(url: str) -> None:
     assert Settings(oidc_issuer=url, oidc_jwks_url=url).oidc_issuer == url
 
 
-def test_the_secret_is_not_shown() -> None:
-    assert "a long enough secret" not in repr(Settings(secret="a long enough secret"))
+def test_secrets_are_not_shown() -> None:
+    settings = Settings(secret="a long enough secret", hf_token="hf_a_long_enough_token")
+    assert "long_enough" not in repr(settings).replace(" ", "_")
+
+
+def test_models_may_lie_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings(data_dir=Path("/data")).models_folder == Path("/data/models")
+    monkeypatch.setenv("BUCKETSCRIBE_MODELS_DIR", "/models")
+    monkeypatch.setenv("BUCKETSCRIBE_ALIGN_MODELS", "de=/models/german, pl=someone/polish")
+    settings = Settings(data_dir=Path("/data"))
+    assert settings.models_folder == Path("/models")
+    assert settings.align_models == ("de=/models/german", "pl=someone/polish")
 
 
 def test_clients_are_sent_to_the_public_endpoint_and_aws_by_default() -> None:
