@@ -47,7 +47,6 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("OIDC_JWKS_URL", "file:///etc/keys", "oidc_jwks_url must be an https URL"),
         ("OIDC_ALGORITHMS", "HS256", "oidc_algorithms"),
         ("OIDC_ALGORITHMS", "none", "oidc_algorithms"),
-        ("ENGINE", "magic", "engine"),
         ("ALIGN_MODELS", "de", "align_models"),
         ("ALIGN_MODELS", "de=", "align_models"),
         ("ALIGN_MODELS", "german=a/model", "align_models"),
