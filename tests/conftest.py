@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 from bucketscribe.bucket import Bucket
 from bucketscribe.queue import Queue
 from bucketscribe.service import Service
@@ -24,6 +25,14 @@ class LaterBucket(Bucket):
 
     def time_of(self, response: Any) -> datetime:
         return super().time_of(response) + self.later
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_tracebacks() -> None:
+    """Unless it is told otherwise, structlog draws a traceback with every local, for seconds."""
+    *processors, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*processors, plain])
 
 
 @pytest.fixture(scope="session")

@@ -263,6 +263,11 @@ RUNS = {
     "save_and_complete": Operation(
         World.running, save_and_complete, {State.RUNNING: COMPLETED, State.COMPLETED: COMPLETED}
     ),
+    "save_speakers_and_complete": Operation(
+        lambda world: world.running(diarize=True),
+        save_and_complete,
+        {State.RUNNING: COMPLETED, State.COMPLETED: COMPLETED},
+    ),
     "fail": Operation(World.running, fail, {State.RUNNING: COMPLETED, State.FAILED: FAILED}),
     "release": Operation(World.running, release, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}),
     "restart": Operation(

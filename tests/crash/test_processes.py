@@ -161,6 +161,7 @@ def is_done(world: World, case: Case) -> bool:
     return record(world, case).state in (State.COMPLETED, State.FAILED)
 
 
+@pytest.mark.long
 def test_a_worker_killed_while_it_transcribes_is_followed_by_another(world: World, servers: Servers) -> None:
     case = speaking(world)
     with worker(servers, world.settings) as first:
@@ -204,6 +205,7 @@ def test_a_bucket_killed_in_the_middle_of_an_upload_loses_nothing(world: World, 
     assert world.wrongs(case, frozenset({State.COMPLETED}), run=1) == []
 
 
+@pytest.mark.long
 def test_a_bucket_killed_in_the_middle_of_a_run_loses_nothing(world: World, servers: Servers) -> None:
     case = speaking(world)
     with worker(servers, world.settings):

@@ -360,7 +360,7 @@ def test_a_worker_whose_engine_hangs_ends_and_leaves_its_run_to_another(
             raise AssertionError(threading.Event().wait())
 
     case = world.queued()
-    monkeypatch.setattr("bucketscribe.worker.main.HUNG_SECONDS", 0.5)
+    monkeypatch.setattr("bucketscribe.worker.attempt.HUNG_SECONDS", 0.5)
     child = world.start(lambda service: Worker(service, Hanging()).run())
     child.go()
     assert child.end() is None

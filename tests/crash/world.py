@@ -23,7 +23,7 @@ from bucketscribe.settings import Settings
 from bucketscribe.sweep import Sweep
 from bucketscribe.transcript import FORMATS, Word
 from bucketscribe.transcriptions import Claim
-from bucketscribe.worker.engines.base import Heard, Passage, Report, Request, Samples
+from bucketscribe.worker.engines.base import Heard, Passage, Report, Request, Samples, Turn
 from bucketscribe.worker.run import Run, RunFailed
 from bucketscribe.worker.status import Status
 
@@ -55,12 +55,32 @@ RECORDING = _quarter_of_a_second()
 TEXT = b"These are the minutes of a meeting, and nobody can listen to them.\n" * 20
 
 
+class StandInAligner:
+    """Finds the times as they are."""
+
+    def align(self, audio: Samples, heard: Heard, language: str, report: Report) -> Heard:
+        """The same."""
+        report(1)
+        return heard
+
+
+class StandInDiarizer:
+    """Hears one speaker."""
+
+    def diarize(
+        self, audio: Samples, fewest: int | None, most: int | None, report: Report
+    ) -> tuple[Turn, ...]:
+        """Always the same."""
+        report(1)
+        return (Turn(0, 0.25, "SPEAKER_00"),)
+
+
 class StandInEngine:
     """Hears the same in every recording, at once: what is tested here is what lies round an engine."""
 
     name = "stand-in"
-    aligner = None
-    diarizer = None
+    aligner = StandInAligner()
+    diarizer = StandInDiarizer()
 
     def load(self, model: str) -> None:
         """There is nothing to load."""
@@ -138,10 +158,10 @@ class World:
         for key in self.keys(case):
             self.bucket.delete(key)
 
-    def uploading(self, body: bytes = RECORDING, name: str = "talk.wav") -> Case:
+    def uploading(self, body: bytes = RECORDING, name: str = "talk.wav", *, diarize: bool = False) -> Case:
         """All parts are sent, and complete has not been called."""
         case = Case(OWNER)
-        begun = self.service.uploads.begin(case.owner, name, None, {})
+        begun = self.service.uploads.begin(case.owner, name, None, {"diarize": diarize})
         case.id, case.key, case.upload_id = begun.id, begun.key, begun.upload_id
         self.put_part(case, body)
         return case
@@ -177,15 +197,15 @@ class World:
         )
         return case
 
-    def queued(self) -> Case:
+    def queued(self, *, diarize: bool = False) -> Case:
         """The recording is accepted."""
-        case = self.uploading()
+        case = self.uploading(diarize=diarize)
         complete(self.service, case)
         return case
 
-    def running(self) -> Case:
+    def running(self, *, diarize: bool = False) -> Case:
         """A worker holds it."""
-        case = self.queued()
+        case = self.queued(diarize=diarize)
         case.claim = self.service.transcriptions.claim(case.job, "a worker")
         assert case.claim is not None
         return case
@@ -280,7 +300,8 @@ class World:
             if found is None or found.etag != record.etag:
                 wrongs.append("the recording is lost")
         if state is State.COMPLETED:
-            expected = {f"{record.results_prefix}{name}" for name in RUN_FILES}
+            names = RUN_FILES | {"speakers.json"} if record.options.diarize else RUN_FILES
+            expected = {f"{record.results_prefix}{name}" for name in names}
             if not results >= expected or (run is not None and results != expected):
                 wrongs.append(f"its results are {sorted(results)}")
         if run is not None and record.run != run:

@@ -267,6 +267,6 @@ def test_a_damaged_joined_model_is_written_again(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_written_is_an_unavailable_model(tmp_path: Path) -> None:
-    (tmp_path / "base").write_text("in the way")
+    (tmp_path / "whisper").write_text("in the way")
     with pytest.raises(ModelUnavailable, match="cannot be joined"):
         resolve("base", tmp_path)

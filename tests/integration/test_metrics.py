@@ -1,5 +1,6 @@
 """What operators see of a real story: metrics where they are scraped, a log line a request and a move."""
 
+import json
 import subprocess
 import sys
 import time
@@ -205,7 +206,9 @@ def test_a_worker_s_port_tells_its_stages_and_its_speed(
             return ("bucketscribe_real_time_factor_count", "faster-whisper", "tiny.en") in told
 
         eventually(measured)
-        assert get(f"{url}/") == '{"status":"ok"}'
+        health = json.loads(get(f"{url}/"))
+        assert health["status"] in ("idle", "working")
+        assert (health["engine"], health["model"]) == ("faster-whisper", "tiny.en")
     timings = service.transcriptions.get("local", upload.id).record.timings or {}
     assert {"load", "decode", "transcribe"} <= set(timings)
     for stage, seconds in timings.items():

@@ -270,6 +270,7 @@ class TestEnding:
             assert up.process.wait(STOP_SECONDS) == 0
             assert up.lock_is_free()
 
+    @pytest.mark.long
     def test_a_killed_supervisor_takes_its_children_along_and_the_next_one_finds_the_data(
         self, tmp_path: Path
     ) -> None:

@@ -196,6 +196,7 @@ def test_a_worker_told_twice_does_not_finish_its_window(
     assert len(saved(windowed, upload.id)) == 1
 
 
+@pytest.mark.long
 def test_progress_goes_over_all_windows_and_tells_the_time_left(
     uploader: Uploader, api: TestClient, windowed: Service, servers: Servers
 ) -> None:

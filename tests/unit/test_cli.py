@@ -30,7 +30,7 @@ from typer.testing import CliRunner
 from tests.unit.standins import ID, ApiHandler, ApiStandIn, BucketHandler, BucketStandIn, document, stream
 
 COMMANDS = "transcribe ls show get cancel retry rm doctor up api worker sweep".split()
-KEYS_COMMANDS = "new ls revoke".split()
+GROUPS = {"keys": "new ls revoke".split(), "models": "get ls".split()}
 NOBODY = "http://127.0.0.1:9"
 KEY = f"bks_{'5ec2e7' * 6}0123"
 
@@ -81,7 +81,9 @@ def finishes(api: ApiStandIn, *documents: dict[str, object]) -> None:
 # Help and start
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *(f"keys {name}" for name in KEYS_COMMANDS)])
+@pytest.mark.parametrize(
+    "name", [*COMMANDS, *(f"{group} {name}" for group in GROUPS for name in GROUPS[group])]
+)
 def test_the_help_of_every_command_shows_an_example_of_it(name: str) -> None:
     result = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
@@ -89,9 +91,9 @@ def test_the_help_of_every_command_shows_an_example_of_it(name: str) -> None:
 
 
 def test_these_are_all_commands() -> None:
-    [group] = app.registered_groups
-    assert group.typer_instance is not None
-    for typer, names in ((app, COMMANDS), (group.typer_instance, KEYS_COMMANDS)):
+    groups = [group.typer_instance for group in app.registered_groups if group.typer_instance is not None]
+    assert [group.info.name for group in groups] == list(GROUPS)
+    for typer, names in zip((app, *groups), (COMMANDS, *GROUPS.values()), strict=True):
         assert [info.callback.__name__ for info in typer.registered_commands if info.callback] == names
 
 
@@ -712,3 +714,14 @@ def on_a_terminal(*arguments: str, answer: str = "", **more: str) -> str:
     os.close(terminal)
     process.wait(30)
     return shown.decode()
+
+
+@pytest.mark.parametrize("command", ["worker", "sweep"])
+def test_what_a_process_cannot_do_without_is_told_in_a_line(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("QUEUE_URL", "SECRET"):
+        monkeypatch.delenv(f"BUCKETSCRIBE_{name}", raising=False)
+    ended = CliRunner().invoke(app, [command])
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert ended.stderr == "Error: BUCKETSCRIBE_QUEUE_URL is not set [cannot_serve]\n"

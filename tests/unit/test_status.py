@@ -1,5 +1,7 @@
 """What is said of how far the work has come."""
 
+from functools import partial
+
 import pytest
 from bucketscribe.worker.status import Pace, Status, Stopped
 
@@ -78,3 +80,81 @@ def test_a_stop_after_the_window_waits_for_it() -> None:
     with pytest.raises(Stopped):
         status.window_saved()
     assert saved == [1]
+
+
+def test_aligning_goes_on_where_transcribing_ended_and_nothing_goes_back() -> None:
+    status = Status()
+    status.transcribing(total=1000, missing=1000)
+    seen = []
+    for _ in range(2):
+        for begin in (partial(status.window_reporter, 500, 0.8), status.aligning_reporter):
+            report = begin()
+            for share in (0.5, 1.0):
+                seen.append((status.progress.stage, status.progress.percent))
+                report(share)
+        seen.append((status.progress.stage, status.progress.percent))
+        status.window_saved()
+    assert [percent for _, percent in seen] == [0, 20, 40, 45, 50, 50, 70, 90, 95, 100]
+    assert [stage for stage, _ in seen] == [*["transcribing"] * 2, *["aligning"] * 3] * 2
+
+
+def test_a_window_that_is_not_aligned_after_all_counts_as_a_whole() -> None:
+    status = Status()
+    status.transcribing(total=1000, missing=1000)
+    status.window_reporter(500, 0.8)(1)
+    status.window_saved()
+    status.window_reporter(500, 0.8)
+    assert status.progress.percent == 50
+
+
+def test_the_time_left_is_not_told_as_long_as_speakers_are_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("bucketscribe.worker.status.time.monotonic", clock)
+    told = []
+    for last in (True, False):
+        status = Status()
+        status._pace = Pace(clock)
+        status.transcribing(total=100, missing=100, last=last)
+        report = status.window_reporter(100)
+        clock.now += 10
+        report(0.5)
+        told.append(status.progress.seconds_left)
+    assert told == [10, None]
+
+
+def test_telling_speakers_apart_has_its_own_pace() -> None:
+    status = Status()
+    status.transcribing(total=100, missing=100, last=False)
+    status.window_reporter(100)(1)
+    status.window_saved()
+    assert status.window_left == 0
+    status.speakers_begin()
+    # Nothing is saved soon: a worker that is told to stop need not wait.
+    assert status.window_left is None
+    report = status.diarizing_reporter()
+    assert status.window_left is None
+    report(0.5)
+    assert (status.progress.stage, status.progress.percent) == ("diarizing", 50)
+    assert status.window_left is not None
+    status.speakers_saved()
+    assert (status.windows, status.window_left) == (2, 0)
+
+
+def test_a_stop_after_what_is_under_way_waits_for_the_speakers() -> None:
+    status = Status()
+    status.stop_after_window.set()
+    status.diarizing_reporter()(0.9)
+    with pytest.raises(Stopped):
+        status.speakers_saved()
+
+
+def test_who_waits_says_so_and_goes_on_where_it_was() -> None:
+    status = Status()
+    status.reporter("decoding")(0.4)
+    with status.within():
+        status.waiting()
+        assert status.progress.stage == "waiting"
+        status.stop.set()
+        with pytest.raises(Stopped):
+            status.waiting()
+    assert (status.progress.stage, status.progress.percent) == ("decoding", 40)

@@ -1,6 +1,7 @@
 """`doctor`: what works, what is missing, and what covers for it: the server, then bucket and queue behind it.
 
-The bucket can be examined only where the operator's settings are (`operator.py`).
+The bucket can be examined only where the operator's settings are (`operator.py`). With `--worker` it is what
+a worker needs on this machine (`worker/inspection.py`).
 """
 
 import json
@@ -18,6 +19,7 @@ from .arguments import DEFAULT_SERVER, Server
 from .credentials import ADVICE, api_key
 from .operator import DataDir, sdk_credentials, settings_of
 from .output import FAILED, clean, client_of, say, write
+from .serve import extra, read_settings
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -32,6 +34,12 @@ COLOURS = {"ok": "green", "missing": "red", "unknown": "yellow"}
 def doctor(
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, one finding a line.")] = False,
+    worker: Annotated[
+        bool,
+        typer.Option(
+            "--worker", help="Instead, whether a worker here has what it needs: engine, GPU, models, disk."
+        ),
+    ] = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Say what works, what is missing, and what covers for it.
@@ -40,10 +48,12 @@ def doctor(
     BUCKETSCRIBE_QUEUE_URL and the like in the environment, or by --data-dir. The bucket is tried for real,
     under keys of its own (probe/…) that are removed afterwards. The status is 1 if something needed is
     missing.
+
+    With --worker it is the worker that is looked at, with the settings it has here; nothing is fetched.
     """
     # So that what was tried is cleaned up then, too.
     signal.signal(signal.SIGTERM, _end)
-    findings = _all(server, settings_of(data_dir))
+    findings = _of_worker(settings_of(data_dir)) if worker else _all(server, settings_of(data_dir))
     grave = _print_json(findings) if as_json else _print_lines(findings)
     if grave:
         raise typer.Exit(FAILED)
@@ -60,6 +70,14 @@ def _all(server: str, settings: "Settings | None") -> Iterator[tuple[str, "Findi
         yield "bucket", Finding("bucket and queue", Verdict.UNKNOWN, "not known here", how, needed=False)
     else:
         yield from _of_store(settings)
+
+
+def _of_worker(settings: "Settings | None") -> Iterator[tuple[str, "Finding"]]:
+    """What a worker on this machine has. Without settings of a bucket, that is not asked."""
+    with extra("worker"):
+        from ..worker.inspection import inspect
+
+    yield from inspect(settings or read_settings(), with_bucket=settings is not None)
 
 
 def _of_server(server: str) -> Iterator["Finding"]:

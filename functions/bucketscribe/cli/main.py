@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from . import acting, keys, listing, serve
+from . import acting, keys, listing, models, serve
 from .arguments import examples
 from .doctor import doctor
 from .output import NOBODY_READS
@@ -93,7 +93,9 @@ command(epilog=examples(f"bucketscribe rm {ID}", "bucketscribe ls --state expire
 )
 command(
     epilog=examples(
-        "bucketscribe doctor", "bucketscribe doctor --data-dir .data", "bucketscribe doctor --json"
+        "bucketscribe doctor",
+        "bucketscribe doctor --data-dir .data",
+        "bucketscribe doctor --worker --json",
     )
 )(doctor)
 keys_app = typer.Typer(
@@ -113,6 +115,20 @@ keys_app.command(epilog=examples("bucketscribe keys revoke phone", "bucketscribe
     keys.revoke
 )
 app.add_typer(keys_app)
+models_app = typer.Typer(
+    name="models",
+    help="Fetch models for a worker, and list those that are there.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+models_app.command(
+    epilog=examples(
+        "bucketscribe models get large-v3-turbo --align en,de",
+        "bucketscribe models get small --into models && aws s3 sync models s3://bucket/models",
+    )
+)(models.get)
+models_app.command(epilog=examples("bucketscribe models ls"))(models.ls)
+app.add_typer(models_app)
 command(epilog=examples("bucketscribe up", "BUCKETSCRIBE_PORT=9000 bucketscribe up"))(serve.up)
 command(epilog=examples("BUCKETSCRIBE_HOST=0.0.0.0 BUCKETSCRIBE_AUTH=keys bucketscribe api"))(serve.api)
 command(epilog=examples("BUCKETSCRIBE_MODEL=tiny.en bucketscribe worker"))(serve.worker)

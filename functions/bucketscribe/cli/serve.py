@@ -67,18 +67,32 @@ def _allow_connections() -> None:
 
 def worker() -> None:
     """Transcribe what is queued, until told to stop."""
-    settings = read_settings()
+    settings = _service_settings()
     with extra("worker"):
         from ..worker.main import run
-    raise typer.Exit(run(settings))
+    with extra("whisperx" if settings.engine == "whisperx" else "worker"):
+        status = run(settings)
+    raise typer.Exit(status)
 
 
 def sweep(once: Annotated[bool, typer.Option("--once", help="One look, instead of a loop.")] = False) -> None:
     """Find what was left unfinished, and put it right."""
-    settings = read_settings()
+    settings = _service_settings()
     from ..sweep import run_forever, run_once
 
     raise typer.Exit(run_once(settings) if once else run_forever(settings))
+
+
+def _service_settings() -> "Settings":
+    """The settings, with which bucket and queue can be named; or a line, and the end."""
+    settings = read_settings()
+    from ..service import Service
+
+    try:
+        Service.connect(settings)
+    except ValueError as problem:
+        fail(f"{problem} [cannot_serve]")
+    return settings
 
 
 def read_settings() -> "Settings":

@@ -8,10 +8,11 @@ pauses; a word is rarely left alone. The cheapest cuts are found by dynamic prog
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 
 from ..captions import CUE_SECONDS, LINE_CHARACTERS, LINES, fits, roughness, width
-from ..transcript import Word
+from ..transcript import Segment, Word
 
 _SILENCE_SECONDS = 2.0  # a caption never stands through one this long
 _ROUGH = 4.0  # a cut's cost for each step of `captions.roughness`
@@ -25,13 +26,32 @@ _BRIEF = 6.0  # each second that a caption is shorter than `_BRIEF_SECONDS`
 _BRIEF_SECONDS = 1.5
 
 
-def cues(words: Sequence[Word]) -> list[list[Word]]:
-    """The words, in order, as captions.
+def segments(words: Sequence[Word], offset: float = 0.0, *, with_words: bool = True) -> tuple[Segment, ...]:
+    """Captions, `offset` seconds later than the words. None has words of two speakers."""
+    made: list[Segment] = []
+    for speaker, theirs in groupby(words, attrgetter("speaker")):
+        for cue in cues(list(theirs), f"{speaker}: " if speaker else ""):
+            moved = tuple(replace(word, start=word.start + offset, end=word.end + offset) for word in cue)
+            made.append(
+                Segment(
+                    id=len(made),
+                    start=moved[0].start,
+                    end=moved[-1].end,
+                    text="".join(word.word for word in moved).strip(),
+                    words=moved if with_words else (),
+                    speaker=speaker,
+                )
+            )
+    return tuple(made)
+
+
+def cues(words: Sequence[Word], prefix: str = "") -> list[list[Word]]:
+    """The words, in order, as captions, each of which has room for a prefix.
 
     A word longer than 7 s is a slip of the aligner, which puts a pause to the word behind it: it begins 7 s
     before its end. Only a caption of a single word can need more than two lines.
     """
-    return [cue for stretch in _stretches(words) for cue in _cut(stretch)]
+    return [cue for stretch in _stretches(words) for cue in _cut(stretch, prefix)]
 
 
 def _stretches(words: Sequence[Word]) -> Iterator[list[Word]]:
@@ -48,7 +68,7 @@ def _stretches(words: Sequence[Word]) -> Iterator[list[Word]]:
         yield stretch
 
 
-def _cut(words: list[Word]) -> Iterator[list[Word]]:
+def _cut(words: list[Word], prefix: str) -> Iterator[list[Word]]:
     """The cheapest way to cut. `costs[n]` is that of the first n words, the last of whose captions begins
     with word `begins[n]`."""
     count = len(words)
@@ -57,7 +77,7 @@ def _cut(words: list[Word]) -> Iterator[list[Word]]:
     costs = [0.0] + [float("inf")] * count
     begins = [0] * (count + 1)
     for begin in range(count):
-        text, sentences = "", 0.0
+        text, sentences = prefix, 0.0
         for end in range(begin, count):
             text += words[end].word
             seconds = words[end].end - words[begin].start

@@ -1,48 +1,58 @@
-"""The worker: receive → claim → run → complete, one job at a time.
+"""The worker: receive → claim → run → complete, and the next job fetched while this one is computed.
 
-The loop's own thread receives, renews the lease and listens to signals; the work is done in a second one, so
-that a lease is renewed and a cancel is seen while the engine computes. What may die: anything. The record and
-the files say what is done; the message was only a hint, and is deleted as soon as the claim is written.
+The main thread receives, claims and listens to signals; each claim has threads of its own (`attempt.py`), so
+that no queue that hangs can cost a lease. The engine is used by one run at a time, in the order of the
+claims. A second job is claimed only when the one before will need the engine for less than half a minute;
+where that turns out wrong, it is given back: no job waits here that another worker could have. The message
+was only a hint, and is deleted as soon as the claim is written.
 
 On SIGTERM or SIGINT the window under way is saved if that takes no longer than `stop_seconds`; then, and at
-once on a second signal, the run is given back and the process ends.
+once on a second signal, the run is given back and the process ends. A job that waits is given back at once.
 """
 
-import math
 import os
 import signal
 import socket
 import sys
-import threading
 import time
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import NoReturn
 
 import structlog
 
 from .. import logs, metrics
 from ..bucket import StorageError
-from ..errors import FAILURES, Problem
+from ..errors import Problem
 from ..markers import Kind
 from ..monitoring import serve_monitoring
 from ..queue import Job
-from ..records import Failure
 from ..service import Service
 from ..settings import Settings
-from ..transcriptions import Claim, LeaseLost
+from ..transcriptions import Claim
 from . import models
+from .attempt import Attempt
 from .engines.base import Engine, ModelUnavailable
-from .run import FilesGone, Finished, PlanDiffers, Run, RunFailed
-from .status import Status, Stopped
+from .forecast import Forecast
+from .health import Watch
+from .protection import Protection
+from .turns import Turns
 
 log = structlog.get_logger()
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 RECEIVE_SECONDS = 20
 OLDEST_LOOKED_AT = 10
-HUNG_SECONDS = 900.0
-"""Work that was not heard of for this long will not be heard of any more; a batch takes minutes at most."""
+AHEAD_SECONDS = 30.0
+"""A job is claimed ahead when the one before needs the engine for less than this."""
+TOO_LONG_SECONDS = 120.0
+"""It is given back when it turns out that the one before needs the engine for longer than this."""
+MOST_ATTEMPTS = 3
+"""One that saves its files, one that has the engine, one ahead."""
+GIVING_BACK_SECONDS = 5.0
+SOCKET_SECONDS = 30.0
+"""For connections that set no limit of their own, as some downloads of models do."""
 
 
 class Stopping(BaseException):
@@ -50,47 +60,143 @@ class Stopping(BaseException):
 
 
 class Worker:
-    """Works on one transcription after another until it is told to stop."""
+    """Works on one transcription after another until it is told to stop, or has had no work for too long."""
 
-    def __init__(self, service: Service, engine: Engine) -> None:
+    def __init__(self, service: Service, engine: Engine, protection: Protection | None = None) -> None:
         self.service = service
         self.engine = engine
+        self.protection = protection or Protection()
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.stopping = 0
         """How often it was told to stop."""
+        self.attempts: list[Attempt] = []
+        """What it holds, in the order of the claims."""
+        self.looked = time.monotonic()
+        """When the loop last went round."""
+        self._turns = Turns()
+        self._forecast = Forecast()
+        self._idle_since = time.monotonic()
         self._receiving = False
         # SimpleQueue.put may be called from a signal handler, where Event.set could deadlock.
         self._wake: SimpleQueue[str] = SimpleQueue()
 
     def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
-        """Stop as soon as possible; told twice, at once. Fit to be a signal handler."""
+        """Stop as soon as possible; told twice, at once. Fit to be the main thread's signal handler."""
         self.stopping += 1
+        for attempt in tuple(self.attempts):
+            attempt.stop()
         self._wake.put("stop")
         if self._receiving:
             raise Stopping
 
     def run(self) -> None:
-        """Work until stopped."""
+        """Work until told to stop, or idle for too long."""
+        self._idle_since = time.monotonic()
         while not self.stopping:
+            self.looked = time.monotonic()
+            self._let_go_of_ended()
+            if self._idle_left == 0:
+                log.info(
+                    "worker ends, as it had no work", seconds=self.service.settings.worker_idle_exit_seconds
+                )
+                break
             try:
-                claim = self._next()
-                if claim is not None:
-                    self._work(claim)
+                if self._wants_more():
+                    self._look_for_work()
+                else:
+                    self._make_way()
+                    self._pause(self.service.settings.heartbeat_seconds)
             except Stopping:
-                return
+                break
             except (Problem, *StorageError) as error:
                 log.warning("bucket or queue do not answer", code="storage_unavailable", reason=str(error))
                 self._pause(self.service.settings.heartbeat_seconds)
+        self._end()
+
+    # What it holds
+
+    def _let_go_of_ended(self) -> None:
+        for attempt in [attempt for attempt in self.attempts if attempt.over_since is not None]:
+            self._idle_since = max(self._idle_since, attempt.over_since or 0)
+            self.attempts.remove(attempt)
+
+    @property
+    def _idle_left(self) -> float | None:
+        """For how many seconds it may still be without work; None for as long as it likes."""
+        most = self.service.settings.worker_idle_exit_seconds
+        if most is None or self.attempts:
+            return most
+        return max(0.0, self._idle_since + most - time.monotonic())
+
+    def _wants_more(self) -> bool:
+        if len(self.attempts) >= MOST_ATTEMPTS:
+            return False
+        line = self._line
+        if len(line) == 1:
+            left = line[0].left
+            return left is not None and left < AHEAD_SECONDS
+        return not line
+
+    @property
+    def _line(self) -> list[Attempt]:
+        """Those who have the engine, or wait for it."""
+        return [attempt for attempt in self.attempts if not attempt.turn.over]
+
+    def _make_way(self) -> None:
+        """Give back what would wait for too long."""
+        line = self._line
+        if len(line) > 1 and not line[1].turn.taken and (line[0].left or 0) > TOO_LONG_SECONDS:
+            line[1].give_way()
+
+    def _begin(self, claim: Claim) -> Attempt:
+        turn = self._turns.join(partial(self._wake.put, "the engine is free"))
+        ended = partial(self._wake.put, "ended")
+        attempt = Attempt(self.service, self.engine, claim, turn, self._forecast, ended)
+        self.attempts.append(attempt)
+        self.protection.want(True)
+        attempt.start()
+        if self.stopping:
+            attempt.stop()  # the signal came before there was anything to tell it
+        return attempt
+
+    def _end(self) -> None:
+        """Give back what it holds, in bounded time: what does not answer is left to its lease."""
+        if not self.stopping:
+            self.stop()
+        ends = time.monotonic() + self.service.settings.stop_seconds + GIVING_BACK_SECONDS
+        for attempt in self.attempts:
+            attempt.join(max(0.0, ends - time.monotonic()))
+        self.protection.end()
+
+    def _work(self, claim: Claim) -> None:
+        """Work on one claim, to its end."""
+        self._begin(claim).join()
+        self._let_go_of_ended()
+
+    def _pause(self, seconds: float) -> None:
+        with suppress(Empty):
+            self._wake.get(timeout=seconds)
 
     # Finding work
 
-    def _next(self) -> Claim | None:
+    def _look_for_work(self) -> None:
+        left = self._idle_left
+        claim = self._next(RECEIVE_SECONDS if left is None else min(RECEIVE_SECONDS, int(left)))
+        if claim is not None:
+            self._begin(claim)
+        elif not self.attempts:
+            # Not before: between two jobs it would be removed and asked for all the time.
+            self.protection.want(False)
+            if left is not None and left < 1:
+                self._pause(left)
+
+    def _next(self, wait_seconds: int = RECEIVE_SECONDS) -> Claim | None:
         try:
             self._receiving = True
             try:
                 if self.stopping:
                     raise Stopping
-                message = self.service.queue.receive(RECEIVE_SECONDS)
+                message = self.service.queue.receive(wait_seconds)
             finally:
                 self._receiving = False
         except StorageError as error:
@@ -99,7 +205,8 @@ class Worker:
             self._pause(self.service.settings.heartbeat_seconds)
             message = None
         if message is None:
-            return self._oldest()
+            # A worker that has work leaves what is hard to find to those who have none.
+            return None if self.attempts else self._oldest()
         if message.job is None:
             log.warning("unreadable message", code="unreadable_message")
             return None
@@ -135,151 +242,66 @@ class Worker:
                     return claim
         return None
 
-    # Working
-
-    def _work(self, claim: Claim) -> None:
-        begun = time.monotonic()
-        status = Status(saved=lambda: self._wake.put("saved"))
-        run = Run(self.service.settings, self.service.bucket, self.engine, claim.record, status)
-        outcome: SimpleQueue[Finished | BaseException] = SimpleQueue()
-
-        def work() -> None:
-            try:
-                outcome.put(run.finish())
-            except BaseException as error:  # noqa: BLE001 -- told to the loop, which decides
-                outcome.put(error)
-            self._wake.put("done")
-
-        threading.Thread(target=work, name=claim.record.id, daemon=True).start()
-        held = True
-        ends = math.inf
-        while outcome.empty():
-            self._pause(min(self.service.settings.heartbeat_seconds, max(ends - time.monotonic(), 0)))
-            if not outcome.empty():
-                break
-            if status.silent_seconds > HUNG_SECONDS:
-                self._give_up(claim)
-            if self.stopping and ends == math.inf:
-                status.stop_after_window.set()
-                ends = time.monotonic() + self._grace(status)
-            if self.stopping > 1 or time.monotonic() >= ends:
-                if held:
-                    self._give_back(claim)
-                return
-            if held:
-                held = self._renew(claim, status)
-        if held:
-            self._end(claim, status, outcome.get(), time.monotonic() - begun)
-
-    def _give_up(self, claim: Claim) -> NoReturn:
-        """End the process, as nothing else ends a thread that hangs; the lease ends as after a kill."""
-        log.error("work hangs", **_of(claim), code="worker_hung")
-        sys.stderr.flush()
-        os._exit(1)
-
-    def _grace(self, status: Status) -> float:
-        """How long the window under way may still take, in seconds: not at all if it will not be saved."""
-        most = self.service.settings.stop_seconds
-        left = status.window_left
-        return most if left is not None and left <= most else 0
-
-    def _pause(self, seconds: float) -> None:
-        with suppress(Empty):
-            self._wake.get(timeout=seconds)
-
-    def _renew(self, claim: Claim, status: Status, *, excused: bool = False) -> bool:
-        try:
-            self.service.transcriptions.renew(claim, status.progress, status.windows, excused=excused)
-        except (LeaseLost, ValueError) as lost:
-            reason = lost.state if isinstance(lost, LeaseLost) else str(lost)
-            log.info("stopping work", **_of(claim), reason=reason)
-            status.stop.set()
-            return False
-        except (Problem, *StorageError) as error:
-            log.warning("lease not renewed", **_of(claim), code="storage_unavailable", reason=str(error))
-        return True
-
-    def _give_back(self, claim: Claim) -> None:
-        try:
-            self.service.transcriptions.release(claim)
-        except (LeaseLost, ValueError, Problem, *StorageError) as error:
-            log.warning("run not given back", **_of(claim), code="storage_unavailable", reason=str(error))
-
-    def _end(self, claim: Claim, status: Status, outcome: Finished | BaseException, seconds: float) -> None:
-        transcriptions = self.service.transcriptions
-        try:
-            match outcome:
-                case Finished(facts=facts, failure=Failure() as failure):
-                    transcriptions.fail(claim, failure, facts)
-                    _measure(outcome, status.transcribed_seconds, seconds)
-                case Finished(facts=facts):
-                    transcriptions.complete(claim, facts)
-                    _measure(outcome, status.transcribed_seconds, seconds)
-                case RunFailed():
-                    transcriptions.fail(claim, outcome.failure)
-                case PlanDiffers():
-                    transcriptions.restart(claim)
-                case Stopped():
-                    transcriptions.release(claim)
-                case FilesGone():
-                    log.error("files are gone", **_of(claim), code="files_gone", reason=str(outcome))
-                case _ if isinstance(outcome, StorageError):
-                    # Not given back: the lease that ends by itself is the pause before the next attempt.
-                    log.warning("bucket fails", **_of(claim), code="storage_unavailable", reason=str(outcome))
-                    self._renew(claim, status, excused=True)
-                case _:
-                    log.error("engine failed", **_of(claim), code="engine_failed", exc_info=outcome)
-                    message = f"{FAILURES['engine_failed']} {type(outcome).__name__}: {outcome}"
-                    transcriptions.fail(claim, Failure(code="engine_failed", message=message))
-        except LeaseLost as lost:
-            log.info("finished too late", **_of(claim), reason=lost.state)
-        except ValueError as error:
-            log.warning("unreadable record", **_of(claim), code="unreadable_record", reason=str(error))
-
-
-def _of(claim: Claim) -> dict[str, str]:
-    """Whose work a log line is about."""
-    return {"id": claim.record.id, "owner": claim.record.owner}
-
-
-def _measure(finished: Finished, transcribed: float, worked: float) -> None:
-    """Tell how long a run's stages took, whoever worked on them, and how fast this worker was. In seconds."""
-    transcript = finished.transcript
-    for stage, seconds in transcript.timings.items():
-        metrics.observe("stage_seconds", seconds, stage=stage)
-    if transcribed:
-        factor = transcribed / worked
-        metrics.observe("real_time_factor", factor, engine=transcript.engine, model=transcript.model)
-
 
 def make_engine(settings: Settings) -> Engine:
-    """The engine the settings name."""
+    """The engine the settings name. Raises ModuleNotFoundError where its extra is not installed."""
     # Imported here: engines are heavy, and only the one in use need be installed.
+    resolve = partial(models.resolve, cache=settings.models_folder, folders=settings.allowed_models)
+    if settings.engine == "whisperx":
+        from .engines.whisperx import WhisperX
+
+        token = settings.hf_token
+        return WhisperX(
+            resolve,
+            device=settings.device,
+            compute_type=settings.compute_type,
+            batch_size=settings.batch_size,
+            models_dir=settings.models_folder,
+            align_models=dict(named.split("=", 1) for named in settings.align_models),
+            diarize_model=settings.diarize_model,
+            hf_token=None if token is None else token.get_secret_value(),
+        )
     from .engines.faster_whisper import FasterWhisper
 
     return FasterWhisper(
-        lambda model: models.resolve(model, settings.models_folder, settings.allowed_models),
+        resolve,
         device=settings.device,
         compute_type=settings.compute_type,
         batch_size=settings.batch_size,
     )
 
 
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    os._exit(0)
+
+
 def run(settings: Settings) -> int:
-    """Run a worker until SIGTERM or SIGINT; returns the exit status."""
+    """Run a worker until SIGTERM or SIGINT, or until it is idle for too long; returns the exit status."""
     logs.configure(settings)
     metrics.configure()
-    worker = Worker(Service.connect(settings), make_engine(settings))
+    socket.setdefaulttimeout(SOCKET_SECONDS)
+    # While a model is loaded, for minutes perhaps, there is nothing to give back; and the first process of a
+    # container is told in vain to end unless it listens.
+    for number in STOP_SIGNALS:
+        signal.signal(number, _end_at_once)
+    service = Service.connect(settings)
+    watch = Watch(settings)
+    if settings.worker_port is not None:
+        serve_monitoring(settings.worker_port, watch.look)
+    engine = make_engine(settings)
     try:
-        worker.engine.load(settings.model)
+        if settings.models_url is not None:
+            from .model_store import fetch
+
+            fetch(settings)
+        engine.load(settings.model)
     except ModelUnavailable as error:
         log.error("model cannot be loaded", model=settings.model, code=error.code, reason=str(error))
         return 1
-    # Only now: while a model is loaded, for minutes perhaps, there is nothing to give back.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    worker = Worker(service, engine, Protection(os.environ.get("ECS_AGENT_URI")))
+    for number in STOP_SIGNALS:
         signal.signal(number, worker.stop)
-    if settings.worker_port is not None:
-        serve_monitoring(settings.worker_port)
+    watch.worker = worker
     log.info("worker ready", engine=worker.engine.name, model=settings.model)
     worker.run()
     log.info("worker stopped")

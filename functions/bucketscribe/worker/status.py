@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..records import Progress
 
@@ -19,13 +20,16 @@ class Status:
     def __init__(self, saved: Callable[[], None] = lambda: None) -> None:
         self.progress = Progress(stage="starting", percent=0)
         self.windows = 0
-        """Windows saved."""
+        """Windows saved, and speakers."""
         self.stop = threading.Event()
         """Set to stop at once."""
         self.stop_after_window = threading.Event()
         """Set to stop when the window under way is saved."""
         self._saved = saved
         self._pace = Pace()
+        self._last = True
+        self._window = (0.0, 0.0, 0.0)
+        self._until_saved: Pace | None = self._pace
         self._heard_of = time.monotonic()
 
     def check(self) -> None:
@@ -44,29 +48,84 @@ class Status:
         report(0)
         return report
 
-    def transcribing(self, total: float, missing: float) -> None:
-        """The transcribing begins: so many seconds of the recording in all, and so many still to be done."""
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """What is done in the middle of a stage, which goes on afterwards where it was."""
+        before = self.progress
+        yield
+        self.progress = before
+
+    def waiting(self) -> None:
+        """The work waits for its turn. Raises Stopped once it is to stop."""
+        self.check()
+        self.progress = Progress(stage="waiting", percent=0)
+
+    def transcribing(self, total: float, missing: float, *, last: bool = True) -> None:
+        """The transcribing begins: so many seconds of the recording in all, and so many still to be done.
+
+        Unless it is the last thing that takes long, nobody can say yet how long all takes.
+        """
         self._pace.begin(total, total - missing)
+        self._last = last
 
-    def window_reporter(self, seconds: float) -> Callable[[float], None]:
-        """A callback for the share of a window of that length that is done. It raises Stopped, too."""
+    def window_reporter(self, seconds: float, share: float = 1.0) -> Callable[[float], None]:
+        """A callback for how far the words of a window of that length are. It raises Stopped, too.
+
+        They take that share of the window's time; the rest is the aligning.
+        """
         before = self._pace.begin_window(seconds)
+        self._window = before, seconds, share
+        return self._window_reporter("transcribing", before, seconds * share)
 
+    def aligning_reporter(self) -> Callable[[float], None]:
+        """The same for the exact times of the window's words."""
+        before, seconds, share = self._window
+        return self._window_reporter("aligning", before + seconds * share, seconds * (1 - share))
+
+    def _window_reporter(self, stage: str, begin: float, seconds: float) -> Callable[[float], None]:
         def report(share: float) -> None:
             self.check()
-            self._pace.done = before + share * seconds
-            left = self._pace.left
-            self.progress = Progress(
-                stage="transcribing",
-                percent=_percent(self._pace.share),
-                seconds_left=None if left is None else round(left),
-            )
+            self._pace.done = begin + share * seconds
+            self._tell(stage, self._pace, self._last)
 
         report(0)
         return report
 
+    def _tell(self, stage: str, pace: "Pace", last: bool) -> None:
+        left = pace.left if last else None
+        self.progress = Progress(
+            stage=stage, percent=_percent(pace.share), seconds_left=None if left is None else round(left)
+        )
+
     def window_saved(self) -> None:
         """A window stands in the bucket. Raises Stopped if the work was to go on until then only."""
+        self._count_saved()
+
+    def speakers_begin(self) -> None:
+        """The windows are done, and speakers are told apart. How long that takes is not known at first."""
+        self._until_saved = None
+
+    def diarizing_reporter(self) -> Callable[[float], None]:
+        """A callback for the share of the recording in which speakers are told apart. It raises Stopped."""
+        pace = Pace()
+        pace.begin(1, 0)
+        pace.begin_window(1)
+        self._until_saved = pace
+
+        def report(share: float) -> None:
+            self.check()
+            pace.done = share
+            self._tell("diarizing", pace, last=True)
+
+        report(0)
+        return report
+
+    def speakers_saved(self) -> None:
+        """The speakers stand in the bucket, which counts as a window. Raises Stopped as for one."""
+        self._until_saved = self._pace
+        self._count_saved()
+
+    def _count_saved(self) -> None:
         self.windows += 1
         self._saved()
         if self.stop_after_window.is_set():
@@ -84,8 +143,8 @@ class Status:
 
     @property
     def window_left(self) -> float | None:
-        """About how many seconds the window under way will take yet; None if nobody can say."""
-        return self._pace.window_left
+        """About how many seconds it takes yet until something is saved; None if nobody can say."""
+        return None if self._until_saved is None else self._until_saved.window_left
 
 
 class Pace:

@@ -18,9 +18,9 @@ class Turns:
         self._line: deque[Turn] = deque()
         self._moved = threading.Condition()
 
-    def join(self) -> "Turn":
-        """Get in line, behind all who are in it."""
-        turn = Turn(self._line, self._moved)
+    def join(self, ended: Callable[[], None] = lambda: None) -> "Turn":
+        """Get in line, behind all who are in it. `ended` is called once the turn is over, by who ends it."""
+        turn = Turn(self._line, self._moved, ended)
         with self._moved:
             self._line.append(turn)
         return turn
@@ -29,20 +29,36 @@ class Turns:
 class Turn:
     """A place in the line. Whoever has one ends it, come what may, or nobody behind it gets on."""
 
-    def __init__(self, line: "deque[Turn]", moved: threading.Condition) -> None:
+    def __init__(
+        self, line: "deque[Turn]", moved: threading.Condition, when_over: Callable[[], None]
+    ) -> None:
         self._line = line
+        self._when_over = when_over
         self._moved = moved
         self._taken: float | None = None
+        self._ended: float | None = None
 
     @property
     def seconds(self) -> float:
-        """How long it has had the engine so far."""
-        return 0.0 if self._taken is None else time.monotonic() - self._taken
+        """How long it has, or had, the engine."""
+        if self._taken is None:
+            return 0.0
+        return (time.monotonic() if self._ended is None else self._ended) - self._taken
+
+    @property
+    def taken(self) -> bool:
+        """Whether it has, or had, the engine."""
+        return self._taken is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has left the line."""
+        return self._ended is not None
 
     def take(self, check: Callable[[], None]) -> None:
         """Wait until it is the first. `check` is called at least every half second, and may raise to give up.
 
-        At once where it has the engine already.
+        At once where it has the engine already. A turn that is over is never taken again.
         """
         with self._moved:
             while self._line[0] is not self:
@@ -54,6 +70,9 @@ class Turn:
     def end(self) -> None:
         """Let the next one have the engine, or leave the line; twice is fine."""
         with self._moved:
-            if self in self._line:
-                self._line.remove(self)
-                self._moved.notify_all()
+            if self._ended is not None:
+                return
+            self._ended = time.monotonic()
+            self._line.remove(self)
+            self._moved.notify_all()
+        self._when_over()
