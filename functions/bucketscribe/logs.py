@@ -21,6 +21,8 @@ _SECRET_NAMES = frozenset({"authorization", "proxy-authorization", "cookie", "se
 _SECRETS = re.compile(
     # An API key, or a token of ours.
     r"(?P<key>bk[st]_)[A-Za-z0-9_-]+"
+    # A token of the Hugging Face hub.
+    r"|(?P<hub>\bhf_)[A-Za-z0-9]{16,}"
     # A JSON Web Token (RFC 7519): pieces of base64url, the first of which begins with `{"`.
     r"|eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){2,}"
     # An upload token in a path, but not a route's `{token}`.
@@ -41,6 +43,7 @@ def redact(text: str) -> str:
     if not (
         "bks_" in low
         or "bkt_" in low
+        or "hf_" in low
         or "eyj" in low
         or "/u/" in low
         or "x-amz-" in low

@@ -58,6 +58,9 @@ TEXT = b"These are the minutes of a meeting, and nobody can listen to them.\n" *
 class StandInAligner:
     """Finds the times as they are."""
 
+    def load(self, language: str) -> None:
+        """There is nothing to load."""
+
     def align(self, audio: Samples, heard: Heard, language: str, report: Report) -> Heard:
         """The same."""
         report(1)
@@ -66,6 +69,9 @@ class StandInAligner:
 
 class StandInDiarizer:
     """Hears one speaker."""
+
+    def load(self) -> None:
+        """There is nothing to load."""
 
     def diarize(
         self, audio: Samples, fewest: int | None, most: int | None, report: Report

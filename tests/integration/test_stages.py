@@ -7,6 +7,7 @@ tested here is what a run makes of what an engine does, or does not do.
 import errno
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 from bucketscribe.queue import Job
-from bucketscribe.records import Record, State
+from bucketscribe.records import Record
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
 from bucketscribe.transcript import FORMATS, Transcript, Word
@@ -122,6 +123,11 @@ class StandInAligner:
     def __init__(self, does: Callable[[], object] = nothing) -> None:
         self.does = does
         self.calls = 0
+        self.loads: Callable[[], None] = nothing
+
+    def load(self, language: str) -> None:
+        assert language == "en"
+        self.loads()
 
     def align(self, audio: Samples, heard: Heard, language: str, report: Report) -> Heard:
         assert language == "en"
@@ -146,6 +152,9 @@ class StandInDiarizer:
         self.does = does
         self.calls: list[tuple[int, int | None, int | None]] = []
         self.heard: list[str] = []
+
+    def load(self) -> None:
+        return
 
     def diarize(
         self, audio: Samples, fewest: int | None, most: int | None, report: Report
@@ -278,6 +287,15 @@ def test_a_failing_alignment_leaves_the_words_and_is_told_once(begin: Begin, err
     assert aligner.calls > 1
 
 
+def test_each_window_s_own_failure_is_one_warning(begin: Begin) -> None:
+    numbers = iter(range(100))
+
+    def fail() -> None:
+        raise RuntimeError(f"shape {next(numbers)}")
+
+    assert codes(begin(StandInEngine(StandInAligner(fail))).finish().transcript) == ["alignment_failed"]
+
+
 def test_an_alignment_that_changes_words_is_not_believed(begin: Begin) -> None:
     class Forgetful(StandInAligner):
         """Loses a passage."""
@@ -328,7 +346,7 @@ def test_progress_never_goes_back(begin: Begin) -> None:
     hearing = [percent for stage, percent in seen if stage in ("transcribing", "aligning")]
     assert hearing == sorted(hearing)
     assert (hearing[0], hearing[-1]) == (0, 100)
-    stages = [stage for stage, _ in seen]
+    stages = [stage for stage, _ in seen if stage != "loading"]  # which is looked at again and again
     order = [stage for stage, after in pairwise([*stages, ""]) if stage != after]
     assert order[-4:] == ["aligning", "decoding", "diarizing", "saving"]
     assert all(one[1] <= other[1] for one, other in pairwise(seen) if one[0] == other[0] == "diarizing")
@@ -531,34 +549,48 @@ def test_speakers_that_stand_are_taken_as_they_are(begin: Begin, windowed: Servi
     assert transcript.timings["diarize"] == 5.0
 
 
-def test_speakers_that_kill_workers_do_not_cost_the_transcript(
-    begin: Begin, windowed: Service, bucket: LaterBucket
-) -> None:
-    """Each attempt dies in the diarization, until the last one leaves it out."""
+def outlived(
+    begin: Begin, windowed: Service, bucket: LaterBucket, deadly: StandInEngine, **options: Any
+) -> Transcript:
+    """What comes of a recording on which one worker dies after the other."""
     transcriptions = windowed.transcriptions
-    deadly = StandInEngine(diarizer=StandInDiarizer(raising(Died())))
-    run = begin(deadly, diarize=True)
+    run = begin(deadly, **options)
     job = Job("local", run.record.id, 1)
     claim = None
     for _ in range(10):
         record, status = transcriptions.get("local", run.record.id).record, Status()
         assert record.lease is not None
         try:
-            transcript = begin(deadly, record, status).finish().transcript
-            break
+            return begin(deadly, record, status).finish().transcript
         except Died:
             if claim is not None:
                 transcriptions.renew(claim, status.progress, status.windows)
         bucket.later += timedelta(seconds=windowed.settings.lease_seconds + 2)
         claim = transcriptions.claim(job, "the next worker")
         assert claim is not None, "the run has failed"
-    else:
-        raise AssertionError("it is tried forever")
+    raise AssertionError("it is tried forever")
+
+
+def test_speakers_that_kill_workers_do_not_cost_the_transcript(
+    begin: Begin, windowed: Service, bucket: LaterBucket
+) -> None:
+    """Each attempt dies in the diarization, until the last one leaves it out."""
+    diarizer = StandInDiarizer(raising(Died()))
+    transcript = outlived(begin, windowed, bucket, StandInEngine(diarizer=diarizer), diarize=True)
     assert numbered(transcript) == WORDS
     assert codes(transcript) == ["diarization_failed"]
     assert "more memory" in transcript.warnings[0].message
-    assert len(deadly.diarizer.calls if deadly.diarizer else []) == windowed.settings.max_attempts - 1
-    assert transcriptions.get("local", run.record.id).record.state is State.RUNNING
+    assert len(diarizer.calls) == windowed.settings.max_attempts - 1
+
+
+def test_an_alignment_that_kills_workers_does_not_cost_the_transcript(
+    begin: Begin, windowed: Service, bucket: LaterBucket
+) -> None:
+    aligner = StandInAligner(raising(Died()))
+    transcript = outlived(begin, windowed, bucket, StandInEngine(aligner))
+    assert numbered(transcript) == WORDS
+    assert codes(transcript) == ["alignment_failed"]
+    assert aligner.calls == windowed.settings.max_attempts - 1
 
 
 def test_where_there_is_one_attempt_only_speakers_are_tried_once(begin: Begin, windowed: Service) -> None:
@@ -592,19 +624,24 @@ def test_a_run_decodes_before_its_turn_and_computes_in_it(begin: Begin) -> None:
     run = begin(engine, status=status, turn=behind, diarize=True)
     done: list[Transcript] = []
     thread = threading.Thread(target=lambda: done.append(run.finish().transcript))
+    begun = time.monotonic()
     thread.start()
     try:
+        assert waits.acquire(timeout=30)
+        waited_since = time.monotonic()
         # It looks again every half second: so it has waited for one.
-        assert all(waits.acquire(timeout=30) for _ in range(3))
+        assert all(waits.acquire(timeout=30) for _ in range(2))
         assert (status.progress.stage, engine.calls) == ("waiting", [])
     finally:
+        waited = time.monotonic() - waited_since
         ahead.end()
         thread.join(60)
+    worked = time.monotonic() - begun - waited
     assert engine.calls[0] == "load"
     (transcript,) = done
     assert numbered(transcript) == WORDS
     assert set(transcript.timings) == {"load", "decode", "language", "transcribe", "align", "diarize"}
-    assert transcript.timings["decode"] + transcript.timings["load"] < 1
+    assert sum(transcript.timings.values()) <= worked + 0.01  # each is rounded
 
 
 def test_the_turn_ends_before_anything_is_put_together(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:

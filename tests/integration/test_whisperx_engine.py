@@ -64,6 +64,8 @@ HUB_MODEL = "pyannote/speaker-diarization-community-1"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with an alignment model for English, and a diarization pipeline."""
+    import bucketscribe.worker.engines.whisperx  # noqa: F401 -- before torch, whose manners it sets
+
     home = tmp_path_factory.mktemp("models")
     models.wav2vec2(home / "align" / "en")
     models.diarization(home / "diarization")

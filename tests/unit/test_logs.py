@@ -124,6 +124,7 @@ def test_a_token_is_never_said_wherever_it_stands(
         "Cookie: theme=dark; __Host-bucketscribe=SECRET",
         'set-cookie: a="b"; c="SECRET"',
         "the session __Host-bucketscribe=SECRET",
+        "401 for the token hf_SECRET",
     ],
 )
 def test_what_signs_and_who_signs_in_is_never_said(format: Format, way: str, text: str) -> None:
@@ -146,6 +147,7 @@ def test_a_field_that_is_a_header_is_not_said() -> None:
         "/u/{token}/s3/multipart/{upload_id}",
         "eyjafjallajokull.mp3 and eyJ.mp3",
         "an API key begins with bks_",
+        "set BUCKETSCRIBE_HF_TOKEN, or hf_token",
         "X-Amz-SignedHeaders=host&X-Amz-Date=20261121",
         "uploads/local/019aa5b2-7c1e-7d3a-9f00-0242ac120002/talk.mp3",
     ],

@@ -1,6 +1,7 @@
 """What is said of how far the work has come."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from bucketscribe.worker.status import Pace, Status, Stopped
@@ -158,3 +159,17 @@ def test_who_waits_says_so_and_goes_on_where_it_was() -> None:
         with pytest.raises(Stopped):
             status.waiting()
     assert (status.progress.stage, status.progress.percent) == ("decoding", 40)
+
+
+def test_a_model_that_takes_long_to_load_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("bucketscribe.worker.status.time", SimpleNamespace(monotonic=lambda: now))
+    status = Status()
+    status.reporter("aligning")(0.5)
+    with status.loading():
+        now = 10_000
+        assert (status.progress.stage, status.silent_seconds) == ("loading", 0)
+    # What follows may be silent for as long as any other work.
+    assert (status.progress.stage, status.silent_seconds) == ("aligning", 0)
+    now += 7
+    assert status.silent_seconds == 7

@@ -62,7 +62,7 @@ class _Warnings:
     """What is told of the windows: what they have in common once, of their loops the first ones."""
 
     def __init__(self) -> None:
-        self._common: dict[tuple[str, str], Warning] = {}
+        self._common: dict[str, Warning] = {}  # by code
         self._loops: list[Warning] = []
         self._passages = self._unaligned = 0
 
@@ -71,7 +71,7 @@ class _Warnings:
             if warning.code == "repetition":
                 self._loops.append(warning)
             else:
-                self._common.setdefault((warning.code, warning.message), warning)
+                self._common.setdefault(warning.code, warning)
         self._passages += window.passages
         self._unaligned += window.unaligned
 

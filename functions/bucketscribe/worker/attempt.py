@@ -99,7 +99,9 @@ class Attempt:
         if self.alone:
             return None
         told = self.status.progress.seconds_left
-        return self.forecast.left(self.claim.record, self.turn.seconds) if told is None else told
+        if told is None:
+            return self.forecast.left(self.claim.record, self.turn.seconds)
+        return told + self.status.silent_seconds
 
     @property
     def silent_seconds(self) -> float:
@@ -242,7 +244,8 @@ class Attempt:
             factor = transcribed / had
             metrics.observe("real_time_factor", factor, engine=transcript.engine, model=transcript.model)
             facts |= {"engine_seconds": round(had, 3), "real_time_factor": round(factor, 2)}
-            self.forecast.learn(self.claim.record, had)
+            if transcribed > transcript.duration - 1:  # not where another had done a part
+                self.forecast.learn(self.claim.record, had - transcript.timings.get("load", 0.0))
         log.info("run ended", **self._names, **facts)
 
     @property

@@ -7,6 +7,7 @@ work is to stop, and botocore's errors, after which the run is tried again.
 """
 
 import math
+from contextlib import nullcontext
 
 import structlog
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from ..bucket import StorageError
 from ..records import Record, Warning
 from .endings import RunFailed
-from .engines.base import Diarizer, StageSkipped, Turn
+from .engines.base import Diarizer, Samples, StageSkipped, Turn
 from .files import Files
 from .plan import Plan
 from .soundtrack import soundtrack
@@ -46,17 +47,26 @@ class Speakers(BaseModel):
 
 
 def find_speakers(
-    diarizer: Diarizer, files: Files, record: Record, plan: Plan, status: Status, turn: EngineTurn
+    diarizer: Diarizer,
+    files: Files,
+    record: Record,
+    plan: Plan,
+    status: Status,
+    turn: EngineTurn,
+    whole: Samples | None,
 ) -> Speakers:
-    """Who speaks when in the recording, or why nobody can say."""
+    """Who speaks when in the recording, or why nobody can say. `whole`: its samples, if they are at hand."""
     options, timings = record.options, Timings()
     count = plan.windows[-1].end
     status.speakers_begin()
     try:
         report = status.reporter("decoding")
-        with timings.stage("decode"), soundtrack(files.recording, count, report) as samples:
+        heard = soundtrack(files.recording, count, report) if whole is None else nullcontext(whole)
+        with timings.stage("decode"), heard as samples:
             with timings.pause():
                 turn.take(status.waiting)
+            with timings.stage("load"), status.loading():
+                diarizer.load()
             with timings.stage("diarize"):
                 fewest, most = options.min_speakers, options.max_speakers
                 turns = diarizer.diarize(samples, fewest, most, status.diarizing_reporter())
@@ -75,11 +85,6 @@ def find_speakers(
         warning = Warning(code="no_speakers", message="No speakers were found in the recording.")
         return found.model_copy(update={"warnings": (warning,)})
     return found
-
-
-def last_attempt(record: Record, status: Status, max_attempts: int) -> bool:
-    """Whether the run would end if the process died now, as it may have done at this before."""
-    return record.attempts + 1 >= max_attempts and (record.attempts > 0 or not status.windows)
 
 
 def left_out() -> Speakers:

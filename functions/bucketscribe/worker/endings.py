@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import FAILURES
-from ..records import Failure
+from ..records import Failure, Record
 from ..transcript import Transcript
 from ..transcriptions import Facts
 from .decode import NoAudio, Undecodable
 from .engines.base import EngineFailed, ModelUnavailable
 from .plan import TooLong
+from .status import Status
 
 
 class PlanDiffers(Exception):
@@ -44,6 +45,11 @@ class Finished:
         """What the record tells of it."""
         made = self.transcript
         return Facts(made.language, made.duration, made.timings, made.warnings)
+
+
+def costs_the_run(record: Record, status: Status, max_attempts: int) -> bool:
+    """Whether the run would end if the process died now."""
+    return record.attempts + 1 >= max_attempts and not status.windows
 
 
 def failed(code: str, stage: str) -> RunFailed:

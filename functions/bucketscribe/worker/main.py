@@ -176,6 +176,8 @@ class Worker:
     def _pause(self, seconds: float) -> None:
         with suppress(Empty):
             self._wake.get(timeout=seconds)
+            while True:  # what came before is all answered by one look
+                self._wake.get_nowait()
 
     # Finding work
 

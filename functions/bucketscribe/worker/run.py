@@ -21,8 +21,17 @@ from ..transcript import FORMATS, Transcript, render
 from .ahead import windows
 from .assemble import assemble
 from .decode import VERSION, Track
-from .diarize import Speakers, find_speakers, last_attempt, left_out
-from .endings import FilesGone, Finished, PlanDiffers, RunFailed, decoding, undecodable, using_engine
+from .diarize import Speakers, find_speakers, left_out
+from .endings import (
+    FilesGone,
+    Finished,
+    PlanDiffers,
+    RunFailed,
+    costs_the_run,
+    decoding,
+    undecodable,
+    using_engine,
+)
 from .engines.base import SAMPLE_RATE, Diarizer, Engine, Samples
 from .files import Files
 from .plan import Language, Plan, Survey, survey
@@ -53,6 +62,7 @@ class Run:
         self.status = status
         self.turn = turn or Turns().join()
         self.model = record.options.model or settings.model
+        self._whole: Samples | None = None  # of a recording of one window, kept for telling speakers apart
 
     def finish(self) -> Finished:
         """Carry the run out; the transcript stands in the bucket in every format when this returns.
@@ -86,8 +96,7 @@ class Run:
         with self.status.within():
             with timings.pause():
                 self.turn.take(self.status.waiting)
-            with using_engine("loading"), timings.stage("load"):
-                self.status.reporter("loading")
+            with using_engine("loading"), timings.stage("load"), self.status.loading():
                 self.engine.load(self.model)
 
     @property
@@ -186,7 +195,7 @@ class Run:
         if known is None:
             # Another worker's plan: the recording is decoded from its beginning.
             self.status.reporter("decoding")
-        listener = Listener(self.engine, self.record, plan, self.status)
+        listener = Listener(self.engine, self.record, plan, self.status, self.settings.max_attempts)
         with closing(windows(self.files.recording, stretches, self.status.check, known)) as decoded:
             del known
             for number, stretch in zip(missing, stretches, strict=True):
@@ -200,6 +209,8 @@ class Run:
                         sum(window.seconds for window in stretches),
                         last=self._diarizer is None,
                     )
+                if self._diarizer is not None and len(plan.windows) == 1:
+                    self._whole = samples[0]
                 window = listener.hear(samples.pop(), stretch)
                 self.files.create(_name(number), window.model_dump_json().encode())
                 self.status.window_saved()
@@ -214,10 +225,12 @@ class Run:
         speakers = self.files.find("speakers.json", Speakers)
         if speakers is not None:
             return speakers
-        if last_attempt(self.record, self.status, self.settings.max_attempts):
+        if costs_the_run(self.record, self.status, self.settings.max_attempts):
             speakers = left_out()
         else:
-            speakers = find_speakers(diarizer, self.files, self.record, plan, self.status, self.turn)
+            speakers = find_speakers(
+                diarizer, self.files, self.record, plan, self.status, self.turn, self._whole
+            )
         if not self.files.create("speakers.json", speakers.model_dump_json().encode()):
             speakers = self.files.read("speakers.json", Speakers)
         self.status.speakers_saved()

@@ -52,8 +52,19 @@ class Status:
     def within(self) -> Iterator[None]:
         """What is done in the middle of a stage, which goes on afterwards where it was."""
         before = self.progress
-        yield
-        self.progress = before
+        try:
+            yield
+        finally:
+            # A model may have taken longer to load than work may be silent.
+            self._heard_of = time.monotonic()
+            self.progress = before
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """A model is loaded in the middle of a stage, which may take long without a word."""
+        with self.within():
+            self.reporter("loading")
+            yield
 
     def waiting(self) -> None:
         """The work waits for its turn. Raises Stopped once it is to stop."""

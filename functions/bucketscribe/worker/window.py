@@ -41,14 +41,17 @@ class Window(BaseModel):
 class Listener:
     """Hears one window after another, for one attempt at a run."""
 
-    def __init__(self, engine: Engine, record: Record, plan: Plan, status: Status) -> None:
+    def __init__(self, engine: Engine, record: Record, plan: Plan, status: Status, max_attempts: int) -> None:
         self._engine = engine
         self._record = record
         self._plan = plan
         self._status = status
         self._aligner = None if record.options.task == "translate" else engine.aligner
         self._unavailable: Warning | None = None
-        self._told: set[str] = set()  # in the log, once
+        if record.attempts and record.attempts + 1 >= max_attempts:
+            text = "Words have the times Whisper gave them: workers may have died of aligning them."
+            self._unavailable = Warning(code="alignment_failed", message=text)
+        self._told = False  # in the log, once
 
     def hear(self, samples: Samples, stretch: Stretch) -> Window:
         """What is said in a window."""
@@ -68,7 +71,7 @@ class Listener:
         passages: list[bool] = []
         if self._aligner is not None and heard.words:
             with timings.stage("align"):
-                aligned = self._align(self._aligner, samples, heard)
+                aligned = self._align(self._aligner, samples, heard, timings)
             if isinstance(aligned, Warning):
                 warnings.append(aligned)
             else:
@@ -88,13 +91,16 @@ class Listener:
             warnings=tuple(warnings),
         )
 
-    def _align(self, aligner: Aligner, samples: Samples, heard: Heard) -> Heard | Warning:
+    def _align(self, aligner: Aligner, samples: Samples, heard: Heard, timings: Timings) -> Heard | Warning:
         """The same with better times, or why there are none."""
         if self._unavailable is not None:
             return self._unavailable
-        report = self._status.aligning_reporter()
+        language = self._plan.language or ""
         try:
-            aligned = aligner.align(samples, heard, self._plan.language or "", report)
+            report = self._status.aligning_reporter()
+            with timings.stage("load"), self._status.loading():
+                aligner.load(language)
+            aligned = aligner.align(samples, heard, language, report)
             if [word.word for word in aligned.words] != [word.word for word in heard.words]:
                 raise ValueError("other words came back")
         except Stopped:
@@ -108,8 +114,8 @@ class Listener:
             text = (
                 f"Words have the times Whisper gave them: aligning failed ({type(error).__name__}: {error})."
             )
-            if text not in self._told:
-                self._told.add(text)
+            if not self._told:
+                self._told = True
                 log.exception("words not aligned", id=record.id, owner=record.owner, code=code)
             warning = Warning(code=code, message=text)
         else:

@@ -105,6 +105,9 @@ class StageSkipped(Exception):
 class Aligner(Protocol):
     """Finds the exact time of each word, once the words are known."""
 
+    def load(self, language: str) -> None:
+        """Have a language's model ready, which may take minutes. Raises `StageSkipped`."""
+
     def align(self, audio: Samples, heard: Heard, language: str, report: Report) -> Heard:
         """The same words with better times. A passage that cannot be aligned stays as it is.
 
@@ -115,6 +118,9 @@ class Aligner(Protocol):
 
 class Diarizer(Protocol):
     """Tells speakers apart."""
+
+    def load(self) -> None:
+        """Have its models ready, which may take minutes. Raises `StageSkipped`."""
 
     def diarize(
         self, audio: Samples, fewest: int | None, most: int | None, report: Report

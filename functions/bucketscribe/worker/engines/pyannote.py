@@ -20,9 +20,10 @@ from whisperx.diarize import DiarizationPipeline
 from .base import SAMPLE_RATE, Report, Samples, StageSkipped, Turn
 from .batches import out_of_memory
 from .hub import HubUnreachable, reach
-from .memory import ROOM, Warm
+from .memory import ROOM, Warm, free_on_cpu
 
 _KEY = ("diarize",)
+_BYTES_A_PAIR = 8.0  # scipy's `linkage`, measured; there is about one embedding for each second
 _SIZE = 100_000_000  # of community-1: a segmentation and an embedding model, both small
 
 
@@ -32,9 +33,13 @@ class Pyannote:
     def __init__(self, warm: Warm, device: str, models_dir: Path, model: str, token: str | None) -> None:
         self._warm = warm
         self._device = device
-        folder = models_dir / "diarization"
-        self._model = str(folder) if (folder / "config.yaml").is_file() else model
+        self._folder = models_dir / "diarization"
+        self._model = model
         self._token = token
+
+    def load(self) -> None:
+        """Have its models ready."""
+        self._pipeline()
 
     def diarize(
         self, audio: Samples, fewest: int | None, most: int | None, report: Report
@@ -44,6 +49,7 @@ class Pyannote:
         if not len(audio):
             report(1.0)
             return ()
+        _check_memory(len(audio) / SAMPLE_RATE)
         pipeline = self._pipeline()
         progress = _Progress(report)
         try:
@@ -76,6 +82,8 @@ class Pyannote:
 
     def _source(self) -> str:
         """The folder or the hub's name to load from: where the hub is out of reach, what its cache has."""
+        if (self._folder / "config.yaml").is_file():
+            return str(self._folder)
         if Path(self._model).exists():
             return self._model
         try:
@@ -106,8 +114,9 @@ class Pyannote:
                 f"({_first_line(error)}). Let the worker reach the hub{token}; or put the pipeline into the "
                 "models folder as diarization/."
             )
+        model = self._folder if (self._folder / "config.yaml").is_file() else self._model
         return (
-            f"{said}{self._model} cannot be loaded ({type(error).__name__}: {_first_line(error)}). Put a "
+            f"{said}{model} cannot be loaded ({type(error).__name__}: {_first_line(error)}). Put a "
             "pipeline that works into the models folder as diarization/, or name another in "
             "BUCKETSCRIBE_DIARIZE_MODEL."
         )
@@ -128,6 +137,16 @@ class _Progress:
         except Exception as error:
             self.raised = error
             raise
+
+
+def _check_memory(seconds: float) -> None:
+    """Linux ends a process that takes too much, and with it whatever else it works on."""
+    needs, free = round(_BYTES_A_PAIR * seconds**2) + ROOM, free_on_cpu()
+    if needs > free:
+        raise _failed(
+            f"that takes about {needs / 1e9:.0f} GB of memory for {seconds / 3600:.1f} hours, and the worker "
+            f"has {free / 1e9:.0f} GB. Cut the recording into pieces, or use a worker with more memory"
+        )
 
 
 def _turns(found: Iterable[tuple[float, float, str]], seconds: float) -> tuple[Turn, ...]:

@@ -5,9 +5,9 @@ characters are put on the words that are there: none is lost, changed or moved. 
 Whisper's, which says how sure the word is; an alignment's score says how sure its time is. A passage that
 cannot be aligned keeps its times.
 
-Which model: the one configured for the language; a folder `align/<language>` in the models folder; else the
-one WhisperX names, which is looked for in `align` in the models folder or in the hub's cache, and fetched if
-it is in neither. What could not be loaded is not tried again for ten minutes.
+Which model: a folder configured for the language; `align/<language>` in the models folder; what else is
+configured for it; else the one WhisperX names, which is looked for in `align` in the models folder or in the
+hub's cache, and fetched if it is in neither. What could not be loaded is not tried again for ten minutes.
 
 Raises `StageSkipped`, and what `report` raises.
 """
@@ -54,6 +54,10 @@ class Wav2Vec2:
         self._folder = models_dir / "align"
         self._models = models
         self._missing: dict[str, tuple[float, str]] = {}
+
+    def load(self, language: str) -> None:
+        """Have a language's model ready."""
+        self._model(language)
 
     def align(self, audio: Samples, heard: Heard, language: str, report: Report) -> Heard:
         """The same words with better times."""
@@ -144,9 +148,9 @@ class Wav2Vec2:
 
     def _source(self, language: str) -> tuple[str | None, int]:
         """What to load, None for what WhisperX names, and how many bytes it is likely to take."""
-        name = self._models.get(language)
-        if name is None and (self._folder / language).is_dir():
-            name = str(self._folder / language)
+        name, folder = self._models.get(language), self._folder / language
+        if folder.is_dir() and not (name is not None and Path(name).is_dir()):
+            name = str(folder)  # also what was fetched as configured
         if name is not None:
             return name, size_on_disk([Path(name)]) if Path(name).is_dir() else _USUAL_SIZE
         if language in whisperx.alignment.DEFAULT_ALIGN_MODELS_TORCH:
