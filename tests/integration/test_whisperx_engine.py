@@ -473,9 +473,10 @@ class TestAlignment:
 
 @pytest.fixture
 def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No hub at all: nothing listens at its address."""
+    """Neither a hub nor torchaudio's server: nothing listens where they are looked for."""
     from huggingface_hub import constants
 
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
 
 
@@ -565,6 +566,23 @@ class TestSpeakers:
             with pytest.raises(StageSkipped, match=text) as skipped:
                 diarizer(make()).diarize(speech, None, None, ignore)
             assert skipped.value.code == "diarization_failed"
+
+    def test_a_recording_too_long_for_the_machine_is_told(
+        self, engine: "WhisperX", monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("bucketscribe.worker.engines.pyannote.free_on_cpu", lambda: 3_000_000_000)
+        ten_hours: Samples = np.broadcast_to(np.float32(0), 10 * 3600 * SAMPLE_RATE)
+        with pytest.raises(StageSkipped, match=r"11 GB of memory for 10\.0 hours") as skipped:
+            diarizer(engine).diarize(ten_hours, None, None, ignore)
+        assert skipped.value.code == "diarization_failed"
+
+    def test_a_pipeline_that_comes_after_the_engine_was_made_is_used(
+        self, make: Callable[..., "WhisperX"], speech: Samples, tmp_path: Path, unreachable: None
+    ) -> None:
+        made = make(models_dir=tmp_path)
+        models.diarization(tmp_path / "diarization")
+        diarizer(made).load()
+        assert diarizer(made).diarize(speech, None, None, ignore)
 
     def skipped(self, engine: "WhisperX") -> str:
         with pytest.raises(StageSkipped) as skipped:

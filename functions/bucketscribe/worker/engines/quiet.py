@@ -1,9 +1,9 @@
 """The manners of WhisperX's packages: set before any of them is imported, and once more when they are.
 
 They print to the terminal, log by handlers of their own, and report their use to their makers; a worker's log
-has one event a line, and nothing of an operator's recordings is anybody else's business. Their threads spin while
-they wait for each other: where cores are shared, VAD of a minute then took up to 41 s on two of them, and 4 s
-with less spinning, which costs nothing where cores are free.
+has one event a line, and nothing of an operator's recordings is anybody else's business. Their threads spin
+while they wait for each other: where cores are shared, VAD of a minute then took up to 41 s on two of them,
+and 4 s with less spinning, which costs nothing where cores are free.
 """
 
 import logging
