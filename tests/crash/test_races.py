@@ -20,7 +20,7 @@ from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
 from bucketscribe.transcript import Word
 from bucketscribe.transcriptions import Facts, LeaseLost
-from bucketscribe.worker.engines.base import Heard, Passage, Report, Request, Samples
+from bucketscribe.worker.engines.base import EngineFailed, Heard, Passage, Report, Request, Samples
 from bucketscribe.worker.main import Worker
 from bucketscribe.worker.run import Run
 from bucketscribe.worker.status import Status
@@ -366,6 +366,28 @@ def test_a_worker_whose_engine_hangs_ends_and_leaves_its_run_to_another(
     assert child.end() is None
     assert world.state(case) is State.RUNNING
     ends(world, case, COMPLETED, run=1)
+
+
+def test_a_worker_whose_device_is_lost_ends_and_fails_no_job(world: World) -> None:
+    class Lost(StandInEngine):
+        """As after an illegal memory access on a GPU: nothing works any more."""
+
+        lost = False
+
+        def works(self) -> bool:
+            return not self.lost
+
+        def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
+            self.lost = True
+            raise EngineFailed("RuntimeError: CUDA error: an illegal memory access was encountered")
+
+    cases = [world.queued(), world.queued()]
+    child = world.start(lambda service: Worker(service, Lost()).run())
+    child.go()
+    assert child.end() is None
+    assert {world.state(case) for case in cases} <= {State.QUEUED, State.RUNNING}
+    for case in cases:
+        ends(world, case, COMPLETED, run=1)
 
 
 def test_a_worker_that_works_on_after_a_delete_leaves_nothing(world: World) -> None:

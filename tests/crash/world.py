@@ -91,6 +91,10 @@ class StandInEngine:
     def load(self, model: str) -> None:
         """There is nothing to load."""
 
+    def works(self) -> bool:
+        """Always."""
+        return True
+
     def speaks(self, model: str, language: str) -> bool:
         """Any."""
         return True

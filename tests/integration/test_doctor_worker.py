@@ -83,7 +83,7 @@ def test_a_worker_that_has_all_is_told_so(servers: Servers, bucket: LaterBucket,
     assert done.returncode == 0, done.stdout + done.stderr
     assert {finding["verdict"] for finding in found.values()} == {"ok"}
     assert list(found) == [
-        *("engine", "device", "memory", "models folder", "temporary folder"),
+        *("engine", "device", "compute type", "memory", "models folder", "temporary folder"),
         *("tiny.en", "base", "bucket", "queue"),
     ]
     assert {finding["part"] for finding in found.values()} == {"worker", "models", "bucket"}
@@ -135,6 +135,13 @@ def test_the_gpu_and_whether_the_model_fits_is_told(
     # Nobody has installed them here.
     assert findings["CUDA libraries"].grave
     assert "LD_LIBRARY_PATH" in findings["CUDA libraries"].means
+
+
+@pytest.mark.usefixtures("away")
+def test_numbers_that_the_device_does_not_compute_with_are_grave(tmp_path: Path) -> None:
+    finding = all_of(settings_of(tmp_path, device="cpu", compute_type="float16"))["compute type"]
+    assert finding.grave
+    assert "int8" in finding.means
 
 
 @pytest.mark.parametrize(

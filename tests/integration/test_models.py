@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ import pytest
 from bucketscribe.bucket import Bucket
 from bucketscribe.settings import Settings
 from bucketscribe.worker import model_store
-from bucketscribe.worker.engines.base import ModelUnavailable
+from bucketscribe.worker.engines.base import ModelUnavailable, StageSkipped
+from bucketscribe.worker.model_download import get_alignment
 from bucketscribe.worker.model_folder import stored
 from bucketscribe.worker.model_store import ModelStore, fetch
 from bucketscribe.worker.models import resolve
@@ -366,3 +368,54 @@ def test_an_alignment_model_is_fetched_as_whisperx_loads_it(published: Hub, tmp_
     assert said.stdout.split() == ["True", "Wav2Vec2ForCTC"]
     again = get("http://127.0.0.1:9", folder, "--align", "pl", **named)
     assert (again.returncode, "is there" in again.stderr) == (0, True)
+
+
+@pytest.fixture
+def breaks_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stands in for where torchaudio's models are: the connection breaks in the middle of one."""
+    from torchaudio.pipelines._wav2vec2 import utils
+
+    class Breaking(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "377000000")
+            self.end_headers()
+            self.wfile.write(b"PK\x03\x04" + bytes(200_000))
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Breaking)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    load, here = utils.load_state_dict_from_url, f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(
+        utils,
+        "load_state_dict_from_url",
+        lambda url, **how: load(url.replace("https://download.pytorch.org", here), **how),
+    )
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("breaks_off")
+def test_an_alignment_model_whose_download_broke_off_is_not_there(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match="cannot be fetched"):
+            get_alignment("en", tmp_path, None, None)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("breaks_off")
+def test_a_worker_keeps_no_half_of_an_alignment_model(tmp_path: Path) -> None:
+    from bucketscribe.worker.engines.memory import Warm, free_on_cpu
+    from bucketscribe.worker.engines.wav2vec2 import Wav2Vec2
+
+    other = tmp_path / "align" / "wav2vec2_voxpopuli_base_10k_asr_de.pt"
+    other.parent.mkdir()
+    other.touch()
+    with pytest.raises(StageSkipped) as skipped:
+        Wav2Vec2(Warm(free_on_cpu), "cpu", tmp_path, {}).load("en")
+    assert skipped.value.code == "alignment_unavailable"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other]

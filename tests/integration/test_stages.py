@@ -5,9 +5,11 @@ tested here is what a run makes of what an engine does, or does not do.
 """
 
 import errno
+import gc
 import json
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -25,6 +27,7 @@ from bucketscribe.transcript import FORMATS, Transcript, Word
 from bucketscribe.worker import run as running
 from bucketscribe.worker.engines.base import (
     SAMPLE_RATE,
+    EngineFailed,
     Heard,
     ModelUnavailable,
     OutOfMemory,
@@ -79,6 +82,9 @@ class StandInEngine:
 
     def load(self, model: str) -> None:
         self.calls.append("load")
+
+    def works(self) -> bool:
+        return True
 
     def speaks(self, model: str, language: str) -> bool:
         self.calls.append("speaks")
@@ -238,6 +244,29 @@ def document(service: Service, record: Record, name: str) -> Any:
     found = service.bucket.get(record.results_prefix + name)
     assert found is not None
     return json.loads(found.body)
+
+
+def test_what_failed_holds_on_to_nothing(begin: Begin) -> None:
+    """Such as a model, whose memory the next run needs while this one's end is written."""
+
+    class Model:
+        pass
+
+    class Failing(StandInEngine):
+        def transcribe(self, audio: Samples, request: Request, report: Report) -> Heard:
+            model = Model()
+            held.append(weakref.ref(model))
+            try:
+                raise RuntimeError("it broke")
+            except RuntimeError as error:
+                raise EngineFailed("it broke") from error
+
+    held: list[weakref.ref[Model]] = []
+    with pytest.raises(RunFailed) as failed:
+        begin(Failing()).finish()
+    gc.collect()
+    assert failed.value.__cause__ is not None
+    assert [model() for model in held] == [None]
 
 
 # Alignment

@@ -572,7 +572,7 @@ class TestSpeakers:
     ) -> None:
         monkeypatch.setattr("bucketscribe.worker.engines.pyannote.free_on_cpu", lambda: 3_000_000_000)
         ten_hours: Samples = np.broadcast_to(np.float32(0), 10 * 3600 * SAMPLE_RATE)
-        with pytest.raises(StageSkipped, match=r"11 GB of memory for 10\.0 hours") as skipped:
+        with pytest.raises(StageSkipped, match=r"43 GB of memory for 10\.0 hours") as skipped:
             diarizer(engine).diarize(ten_hours, None, None, ignore)
         assert skipped.value.code == "diarization_failed"
 

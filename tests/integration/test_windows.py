@@ -228,6 +228,7 @@ class Overtaken:
         self.aligner = engine.aligner
         self.diarizer = engine.diarizer
         self.load = engine.load
+        self.works = engine.works
         self.speaks = engine.speaks
         self.transcribe = engine.transcribe
         self._engine = engine

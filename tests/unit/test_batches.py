@@ -33,7 +33,7 @@ class StandInDevice:
 def test_what_is_done_is_not_done_again_and_what_fits_is_remembered() -> None:
     batches, device = Batches(8), StandInDevice(3)
     done = list(batches.run("large", range(12), device.work, device.make_room))
-    assert device.sizes == [8, 4, 2, 2, 2, 2, 2, 2]
+    assert device.sizes == [8, 8, 4, 2, 2, 2, 2, 2, 2]
     assert device.done == list(range(12))
     assert [result for _, results in done for result in results] == [-piece for piece in range(12)]
 
@@ -60,11 +60,23 @@ def test_one_piece_has_a_second_chance_where_there_was_room_to_be_made() -> None
     assert len(list(Batches(1).run("", [7], device.work, make_room))) == 1
 
 
+def test_where_room_is_enough_nothing_shrinks() -> None:
+    device = StandInDevice(2)
+
+    def make_room() -> bool:
+        device.most = 8
+        return True
+
+    batches = Batches(8)
+    assert len(list(batches.run("", range(16), device.work, make_room))) == 2
+    assert (device.sizes, batches.size("")) == ([8, 8, 8], 8)
+
+
 def test_where_not_one_piece_fits_memory_is_too_small() -> None:
     device = StandInDevice(0)
     with pytest.raises(OutOfMemory, match="out of memory"):
         list(Batches(4).run("", range(9), device.work, device.make_room))
-    assert device.sizes == [4, 2, 1]
+    assert device.sizes == [4, 4, 2, 1]
 
 
 def test_another_failure_passes_through() -> None:
@@ -85,6 +97,9 @@ class OutOfMemoryError(RuntimeError):
         RuntimeError("CUDA failed with error out of memory"),
         RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuBLAS failed with status CUBLAS_STATUS_NOT_INITIALIZED"),
+        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+        RuntimeError("FIND was unable to find an engine to execute this computation"),
         RuntimeError("std::bad_alloc"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"),
         RuntimeError("mkl_malloc: failed to allocate memory"),

@@ -71,6 +71,16 @@ def test_without_a_token_there_is_none(told: dict[str, Any], monkeypatch: pytest
     assert told["align_models"] == {}
 
 
+def test_the_hub_s_own_client_has_the_token_too(
+    told: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    make_engine(Settings(engine="whisperx"))
+    assert told["hf_token"] == "hf_other"
+    make_engine(Settings(engine="whisperx", hf_token="hf_ours"))
+    assert (told["hf_token"], os.environ["HF_TOKEN"]) == ("hf_ours", "hf_ours")
+
+
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     without = (
         "import sys; sys.modules |= {'torch': None, 'whisperx': None}; sys.argv = ['bucketscribe', 'worker']"

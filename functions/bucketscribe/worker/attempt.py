@@ -58,6 +58,7 @@ class Attempt:
         self.forecast = forecast
         self.alone = claim.record.attempts > 0 or service.settings.max_attempts < 2
         """Whether it may be its recording that workers die of."""
+        self.engine = engine
         self.status = Status(saved=lambda: self._wake.put("saved"))
         self.over_since: float | None = None
         self._run = Run(service.settings, service.bucket, engine, claim.record, self.status, turn)
@@ -132,7 +133,7 @@ class Attempt:
             if not self._outcome.empty():
                 break
             if self.status.silent_seconds > HUNG_SECONDS:
-                self._give_up()
+                self._give_up("work hangs", "worker_hung")
             if self._stops and ends == math.inf:
                 self.status.stop_after_window.set()
                 ends = time.monotonic() + self._grace()
@@ -147,9 +148,9 @@ class Attempt:
         if self._held:
             self._end(self._outcome.get())
 
-    def _give_up(self) -> NoReturn:
-        """End the process, as nothing else ends a thread that hangs; the lease ends as after a kill."""
-        log.error("work hangs", **self._names, code="worker_hung")
+    def _give_up(self, why: str, code: str) -> NoReturn:
+        """End the process, which nothing else mends; the lease ends as after a kill."""
+        log.error(why, **self._names, code=code)
         sys.stderr.flush()
         os._exit(1)
 
@@ -195,6 +196,9 @@ class Attempt:
         except BaseException as error:  # noqa: BLE001 -- told to the loop, which decides
             outcome = error
         self.turn.end()
+        if not self.engine.works():
+            # Or every job in the queue would fail, one after the other.
+            self._give_up("the engine's device is lost", "device_lost")
         self._outcome.put(outcome)
         self._wake.put("done")
 

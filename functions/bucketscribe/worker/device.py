@@ -33,7 +33,7 @@ BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8_float16": 1, "int8": 1
 GPU_ROOM = 1_400_000_000
 CPU_ROOM = {"whisperx": 1_300_000_000, "faster-whisper": 600_000_000}
 
-LIBRARIES = ("libcublas.so.12", "libcudnn.so.9")
+LIBRARIES = ("libcublas.so.12",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ def look_at_device(settings: Settings) -> Iterator[Finding]:
     else:
         free = _free()
         yield Finding("device", Verdict.OK, f"CPU, {os.process_cpu_count() or 1} cores")
+    yield _numbers(settings, "cuda" if seen else "cpu")
     yield _memory(settings, bool(seen), free)
 
 
@@ -108,8 +109,25 @@ def _libraries() -> Finding:
         "CUDA libraries",
         not absent,
         f"{', '.join(absent)} not found" if absent else ", ".join(LIBRARIES),
-        otherwise="install nvidia-cublas-cu12 and nvidia-cudnn-cu12 9 and have LD_LIBRARY_PATH name them; or "
-        "set BUCKETSCRIBE_DEVICE=cpu",
+        otherwise="install nvidia-cublas-cu12 and have LD_LIBRARY_PATH name it; or set "
+        "BUCKETSCRIBE_DEVICE=cpu",
+    )
+
+
+def _numbers(settings: Settings, device: str) -> Finding:
+    import ctranslate2
+
+    kind = settings.compute_type
+    try:
+        able = ctranslate2.get_supported_compute_types(device)
+    except (RuntimeError, ValueError) as error:
+        return Finding("compute type", Verdict.UNKNOWN, f"{kind}; {error}", needed=False)
+    return found(
+        "compute type",
+        kind == "default" or kind in able,
+        kind,
+        otherwise=f"this device computes in {', '.join(sorted(able))}: set BUCKETSCRIBE_COMPUTE_TYPE to one, "
+        "or unset it",
     )
 
 

@@ -6,6 +6,7 @@ What the decoder and the engine raise becomes `RunFailed` here, with the stage i
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from traceback import clear_frames
 
 from ..errors import FAILURES
 from ..records import Failure, Record
@@ -50,6 +51,13 @@ class Finished:
 def costs_the_run(record: Record, status: Status, max_attempts: int) -> bool:
     """Whether the run would end if the process died now."""
     return record.attempts + 1 >= max_attempts and not status.windows
+
+
+def let_go(error: BaseException | None) -> None:
+    """Free what a failure holds on to: whatever was at hand where it was raised, a model among it."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def failed(code: str, stage: str) -> RunFailed:

@@ -33,7 +33,7 @@ from ..settings import Settings
 from ..transcriptions import Claim
 from . import models
 from .attempt import Attempt
-from .engines.base import Engine, ModelUnavailable
+from .engines.base import Engine, ModelUnavailable, OutOfMemory
 from .forecast import Forecast
 from .health import Watch
 from .protection import Protection
@@ -252,7 +252,6 @@ def make_engine(settings: Settings) -> Engine:
     if settings.engine == "whisperx":
         from .engines.whisperx import WhisperX
 
-        token = settings.hf_token
         return WhisperX(
             resolve,
             device=settings.device,
@@ -261,7 +260,7 @@ def make_engine(settings: Settings) -> Engine:
             models_dir=settings.models_folder,
             align_models=dict(named.split("=", 1) for named in settings.align_models),
             diarize_model=settings.diarize_model,
-            hf_token=None if token is None else token.get_secret_value(),
+            hf_token=_hub_token(settings),
         )
     from .engines.faster_whisper import FasterWhisper
 
@@ -271,6 +270,13 @@ def make_engine(settings: Settings) -> Engine:
         compute_type=settings.compute_type,
         batch_size=settings.batch_size,
     )
+
+
+def _hub_token(settings: Settings) -> str | None:
+    """The token there is, which the hub's own client finds from now on, too."""
+    if settings.hf_token is not None:
+        os.environ["HF_TOKEN"] = settings.hf_token.get_secret_value()
+    return os.environ.get("HF_TOKEN") or None
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:
@@ -297,7 +303,7 @@ def run(settings: Settings) -> int:
 
             fetch(settings)
         engine.load(settings.model)
-    except ModelUnavailable as error:
+    except (ModelUnavailable, OutOfMemory) as error:
         log.error("model cannot be loaded", model=settings.model, code=error.code, reason=str(error))
         return 1
     worker = Worker(service, engine, Protection(os.environ.get("ECS_AGENT_URI")))

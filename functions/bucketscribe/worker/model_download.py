@@ -109,15 +109,19 @@ def _copy(repository: str, to: Path, token: str | None, patterns: tuple[str, ...
 
 
 def _get_bundle(language: str, folder: Path) -> None:
-    """One of torchaudio's models. It is written beside its place and renamed by torch itself."""
+    """One of torchaudio's models. Torch takes a download that broke off for the whole, so that it is loaded
+    before it is put into its place."""
     from torchaudio import pipelines
     from whisperx.alignment import DEFAULT_ALIGN_MODELS_TORCH
 
     name = DEFAULT_ALIGN_MODELS_TORCH[language]
+    beside = folder / PARTIAL / f"align-{language}"
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENT_SECONDS)
     try:
-        getattr(pipelines, name).get_model(dl_kwargs={"model_dir": str(folder / ALIGN), "progress": False})
+        getattr(pipelines, name).get_model(dl_kwargs={"model_dir": str(beside), "progress": False})
+        (folder / ALIGN).mkdir(parents=True, exist_ok=True)
+        (beside / TORCHAUDIO[language]).replace(folder / ALIGN / TORCHAUDIO[language])
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelUnavailable(
@@ -126,6 +130,7 @@ def _get_bundle(language: str, folder: Path) -> None:
         ) from error
     finally:
         socket.setdefaulttimeout(before)
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from .endings import (
     RunFailed,
     costs_the_run,
     decoding,
+    let_go,
     undecodable,
     using_engine,
 )
@@ -71,6 +72,9 @@ class Run:
         """
         try:
             return self._finish()
+        except BaseException as error:
+            let_go(error)
+            raise
         finally:
             self.turn.end()
 

@@ -145,7 +145,10 @@ class Engine(Protocol):
         """None where speakers cannot be told apart."""
 
     def load(self, model: str) -> None:
-        """Have a model ready ahead of time. Raises `ModelUnavailable`."""
+        """Have a model ready ahead of time. Raises `ModelUnavailable` and `OutOfMemory`."""
+
+    def works(self) -> bool:
+        """Whether the device still answers. One that does not will not, as long as the process lives."""
 
     def speaks(self, model: str, language: str) -> bool:
         """Whether a model knows a language, told by its code. Raises `ModelUnavailable`."""

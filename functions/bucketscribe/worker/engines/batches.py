@@ -8,11 +8,14 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from .base import OutOfMemory
 
-# CTranslate2 and torch, cuBLAS, cuDNN, the C++ library, torch on a CPU, the system and oneMKL, in this order.
+# CTranslate2 and torch, cuBLAS, cuDNN, cuFFT, the C++ library, torch on a CPU, the system and oneMKL.
 _SIGNS = (
     "out of memory",
     "cublas_status_alloc_failed",
+    "cublas_status_not_initialized",
     "cudnn_status_alloc_failed",
+    "unable to find an engine to execute this computation",  # there is no room for any that cuDNN has
+    "cufft_alloc_failed",
     "bad_alloc",
     "can't allocate memory",
     "cannot allocate memory",
@@ -54,8 +57,8 @@ class Batches:
     ) -> Iterator[tuple[Sequence[Piece], Result]]:
         """Each batch with what came of it, in order; every piece is done once.
 
-        `make_room` frees what others take, and tells whether there was anything. What `work` raises for
-        another reason passes through.
+        `make_room` frees what others take, and tells whether there was anything: then as many are tried once
+        more. What `work` raises for another reason passes through.
         """
         at = 0
         while at < len(pieces):
@@ -71,6 +74,8 @@ class Batches:
                 yield batch, result
                 continue
             # Not in `except`: the traceback holds on to what the failed work had allocated.
-            self._fitting[kind] = max(1, len(batch) // 2)
-            if not make_room() and len(batch) == 1:
+            if make_room():
+                continue
+            if len(batch) == 1:
                 raise OutOfMemory(reason)
+            self._fitting[kind] = len(batch) // 2

@@ -39,6 +39,7 @@ from .base import (
     Request,
     Samples,
 )
+from .batches import out_of_memory
 from .clips import CLIP_SECONDS, Clip, Stretch, clips_of, placed, sound_of, times_of
 from .encoding import EncodesOnce
 from .hints import hints
@@ -97,6 +98,16 @@ class FasterWhisper:
         except Exception as error:
             raise ModelUnavailable(f"Model {model!r} cannot be loaded: {error}") from error
         self._loaded[model] = BatchedInferencePipeline(loaded)
+
+    def works(self) -> bool:
+        """Whether a GPU can still be written to; a CPU always can."""
+        if self._device == "cpu":
+            return True
+        try:
+            ctranslate2.StorageView.from_array(np.zeros(1, np.float32)).to_device(ctranslate2.Device.cuda)
+        except RuntimeError as error:
+            return out_of_memory(error)
+        return True
 
     def speaks(self, model: str, language: str) -> bool:
         """An English-only model knows English, the others those they have a token for."""

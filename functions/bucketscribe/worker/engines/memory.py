@@ -40,6 +40,7 @@ class Warm:
         if key in self._models:
             self._models.move_to_end(key)
             return self._models[key]
+        self._collect()  # what a run that failed has let go of only now
         while self._models and self._free() < needs:
             self._models.popitem(last=False)
             self._collect()
@@ -56,6 +57,10 @@ class Warm:
         # Not in `except`: the traceback holds on to what the failed work had allocated.
         self.free_others(key)
         return work()
+
+    def tidy(self) -> None:
+        """Return what the device keeps of work that is over."""
+        self._give_back()
 
     def drop(self, key: Hashable) -> None:
         """Forget a model, if it is there."""

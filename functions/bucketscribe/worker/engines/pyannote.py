@@ -8,8 +8,9 @@ Raises `StageSkipped`, and what `report` raises.
 """
 
 import io
-from collections.abc import Iterable
-from contextlib import redirect_stdout, suppress
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from .hub import HubUnreachable, reach
 from .memory import ROOM, Warm, free_on_cpu
 
 _KEY = ("diarize",)
-_BYTES_A_PAIR = 8.0  # scipy's `linkage`, measured; there is about one embedding for each second
+_VOICES_A_SECOND = 2  # embeddings that pyannote keeps where two people take turns of some seconds
+_BYTES_A_PAIR = 8  # of scipy's `linkage`, measured
+_TICK_SECONDS = 60.0
+_TICKS = 60
 _SIZE = 100_000_000  # of community-1: a segmentation and an embedding model, both small
 
 
@@ -52,17 +56,20 @@ class Pyannote:
         _check_memory(len(audio) / SAMPLE_RATE)
         pipeline = self._pipeline()
         progress = _Progress(report)
+
+        def tell() -> Any:
+            return pipeline(audio, min_speakers=fewest, max_speakers=most, progress_callback=progress)
+
         try:
-            found = self._warm.alone_if_needed(
-                _KEY,
-                lambda: pipeline(audio, min_speakers=fewest, max_speakers=most, progress_callback=progress),
-            )
+            with progress.ticking():
+                found = self._warm.alone_if_needed(_KEY, lambda: _in_smaller_batches(pipeline.model, tell))
         except Exception as error:
             if error is progress.raised:
                 raise
             if out_of_memory(error):
                 raise _failed("the device's memory is too small for a recording of this length") from error
             raise _failed(f"{type(error).__name__}: {error}") from error
+        self._warm.tidy()
         report(1.0)
         return _turns(
             zip(found["start"], found["end"], found["speaker"], strict=True), len(audio) / SAMPLE_RATE
@@ -130,6 +137,24 @@ class _Progress:
         self.raised: Exception | None = None
         self._done = 0.0
 
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Report now and then, for an hour: clustering the voices of some hours says nothing for minutes."""
+        over = threading.Event()
+
+        def tick() -> None:
+            for _ in range(_TICKS):
+                if over.wait(_TICK_SECONDS):
+                    return
+                with suppress(Exception):  # the work itself will be told at its next step
+                    self._report(self._done)
+
+        threading.Thread(target=tick, name="diarizing", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+
     def __call__(self, percent: float) -> None:
         self._done = max(self._done, min(percent / 100, 1.0))  # a second attempt begins anew
         try:
@@ -139,9 +164,22 @@ class _Progress:
             raise
 
 
+def _in_smaller_batches[Result](pipeline: Any, work: Callable[[], Result]) -> Result:
+    """What `work` returns, with the pipeline's batches halved as long as memory runs out; they stay so."""
+    while True:
+        try:
+            return work()
+        except Exception as error:
+            if not out_of_memory(error) or pipeline.embedding_batch_size <= 1:
+                raise
+        # Not in `except`: the traceback holds on to what the failed work had allocated.
+        half = pipeline.embedding_batch_size // 2
+        pipeline.embedding_batch_size = pipeline.segmentation_batch_size = half
+
+
 def _check_memory(seconds: float) -> None:
     """Linux ends a process that takes too much, and with it whatever else it works on."""
-    needs, free = round(_BYTES_A_PAIR * seconds**2) + ROOM, free_on_cpu()
+    needs, free = round(_BYTES_A_PAIR * (_VOICES_A_SECOND * seconds) ** 2) + ROOM, free_on_cpu()
     if needs > free:
         raise _failed(
             f"that takes about {needs / 1e9:.0f} GB of memory for {seconds / 3600:.1f} hours, and the worker "

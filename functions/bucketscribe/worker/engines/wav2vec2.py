@@ -73,6 +73,7 @@ class Wav2Vec2:
                 failure = error
                 passages.append(passage)
             report(done / len(heard.passages))
+        self._warm.tidy()
         if failure is not None and not any(passage.aligned for passage in passages):
             raise _failed(failure)
         return Heard(tuple(passages), heard.speech)
@@ -121,7 +122,15 @@ class Wav2Vec2:
 
         def load() -> Any:
             if _is_bundle(name, language):
-                return fetched(self._folder, False)
+                before = set(self._folder.glob("*.pt*"))
+                try:
+                    return fetched(self._folder, False)
+                except Exception as error:
+                    if not out_of_memory(error):
+                        # A download that broke off leaves what torchaudio would take for the whole next time.
+                        for path in {*self._folder.glob("*.pt*")} - before:
+                            path.unlink(missing_ok=True)
+                    raise
             try:
                 return fetched(None, True)
             except Exception as error:

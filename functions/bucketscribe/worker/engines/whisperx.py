@@ -12,7 +12,7 @@ Fails as `base` says; a failed call of the model leaves it unloaded.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,7 +97,7 @@ class WhisperX:
         self._threads = threads or os.process_cpu_count() or 1
         self._batches = Batches(batch_size or (16 if device == "cuda" else 2))
         if device == "cuda":
-            self._warm = Warm(_free_on_gpu, torch.cuda.empty_cache)
+            self._warm = Warm(_free_on_gpu, _give_back_to_gpu)
         else:
             torch.set_num_threads(self._threads)
             self._warm = Warm(free_on_cpu)
@@ -107,6 +107,16 @@ class WhisperX:
     def load(self, model: str) -> None:
         """Have a model ready."""
         self._pipeline(model)
+
+    def works(self) -> bool:
+        """Whether a GPU can still compute; a CPU always can."""
+        if self._device == "cpu":
+            return True
+        try:
+            torch.ones(1, device=self._device).sum().item()
+        except RuntimeError as error:
+            return out_of_memory(error)
+        return True
 
     def speaks(self, model: str, language: str) -> bool:
         """An English-only model knows English, the others those they have a token for."""
@@ -174,8 +184,9 @@ class WhisperX:
         except ModelUnavailable:
             raise
         except Exception as error:
-            reason = _TOO_SMALL.format(model=model) if out_of_memory(error) else error
-            raise ModelUnavailable(f"Model {model!r} cannot be loaded: {reason}") from error
+            if out_of_memory(error):
+                raise OutOfMemory(_TOO_SMALL.format(model=model)) from error
+            raise ModelUnavailable(f"Model {model!r} cannot be loaded: {error}") from error
 
     def _load(self, folder: str) -> Any:
         whisper = _Whisper(
@@ -262,7 +273,13 @@ class WhisperX:
             raise EngineFailed(f"{type(error).__name__}: {error}") from error
 
 
+def _give_back_to_gpu() -> None:
+    """What torch keeps for itself, CTranslate2 cannot have. A GPU that is lost is told elsewhere."""
+    with suppress(RuntimeError):
+        torch.cuda.empty_cache()
+
+
 def _free_on_gpu() -> int:
-    torch.cuda.empty_cache()  # what torch keeps for itself, CTranslate2 cannot have
+    _give_back_to_gpu()
     free, _ = torch.cuda.mem_get_info()
     return int(free)
