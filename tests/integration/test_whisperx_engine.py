@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from bucketscribe.worker.engines.base import (
     Request,
     Samples,
     StageSkipped,
+    Turn,
 )
 from bucketscribe.worker.guards import without_loops
 from bucketscribe.worker.models import resolve
@@ -515,6 +517,23 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     server.server_close()
 
 
+class StandInPipeline:
+    """Fails while its batches are larger than what fits, as a GPU that is too small does."""
+
+    def __init__(self, error: Exception, fits: int = 0) -> None:
+        self.model = SimpleNamespace(embedding_batch_size=32, segmentation_batch_size=32)
+        self.error = error
+        self.fits = fits
+        self.sizes: list[int] = []
+
+    def __call__(self, *_: Any, **__: Any) -> dict[str, list[Any]]:
+        sizes = self.model.embedding_batch_size, self.model.segmentation_batch_size
+        self.sizes.append(max(sizes))
+        if max(sizes) > self.fits:
+            raise self.error
+        return {"start": [0.5], "end": [3.0], "speaker": ["A"]}
+
+
 class TestSpeakers:
     def test_turns_are_in_order_and_within_the_recording(self, engine: "WhisperX", speech: Samples) -> None:
         done: list[float] = []
@@ -556,16 +575,24 @@ class TestSpeakers:
             (ValueError("broken"), "ValueError: broken"),
             (MemoryError(), "memory is too small"),
         ]:
-
-            def failing(*given: Any, error: Exception = error, **named: Any) -> Any:
-                raise error
-
-            monkeypatch.setattr(
-                pyannote, "DiarizationPipeline", lambda *given, failing=failing, **named: failing
-            )
+            pipeline = StandInPipeline(error)
+            monkeypatch.setattr(pyannote, "DiarizationPipeline", lambda *_, made=pipeline, **__: made)
             with pytest.raises(StageSkipped, match=text) as skipped:
                 diarizer(make()).diarize(speech, None, None, ignore)
             assert skipped.value.code == "diarization_failed"
+
+    def test_where_memory_runs_out_its_batches_are_halved_and_stay_so(
+        self, make: Callable[..., "WhisperX"], speech: Samples, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from bucketscribe.worker.engines import pyannote
+
+        pipeline = StandInPipeline(MemoryError(), fits=4)
+        monkeypatch.setattr(pyannote, "DiarizationPipeline", lambda *_, **__: pipeline)
+        telling = diarizer(make())
+        assert telling.diarize(speech, None, None, ignore) == (Turn(0.5, 3.0, "SPEAKER_00"),)
+        assert pipeline.sizes == [32, 32, 16, 16, 8, 8, 4]  # each once more with nothing else loaded
+        telling.diarize(speech, None, None, ignore)
+        assert pipeline.sizes[7:] == [4]
 
     def test_a_recording_too_long_for_the_machine_is_told(
         self, engine: "WhisperX", monkeypatch: pytest.MonkeyPatch

@@ -62,7 +62,7 @@ class Pyannote:
 
         try:
             with progress.ticking():
-                found = self._warm.alone_if_needed(_KEY, lambda: _in_smaller_batches(pipeline.model, tell))
+                found = _in_smaller_batches(pipeline.model, lambda: self._warm.alone_if_needed(_KEY, tell))
         except Exception as error:
             if error is progress.raised:
                 raise
