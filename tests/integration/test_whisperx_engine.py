@@ -264,10 +264,11 @@ class TestHearing:
 
 
 class TestMemory:
+    @pytest.mark.timeout(600)
     def test_a_process_with_little_memory_gets_through_by_smaller_batches(self, folder: Path) -> None:
         program = Path(__file__).with_name("with_little_memory.py")
         command = [sys.executable, str(program), str(folder)]
-        told = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+        told = subprocess.run(command, capture_output=True, text=True, timeout=480, check=True)
         batch, said_right = told.stdout.split()
         assert said_right == "True"
         assert 1 <= int(batch) < 8
