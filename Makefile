@@ -2,7 +2,8 @@
 #
 #   make up        start on this machine; Ctrl-C stops
 #   make test      style, types, and the tests that take seconds
-#   make test-all  these and the tests that take minutes (KILLS, SEED, HOURS)
+#   make test-all  these, the tests that take minutes (KILLS, SEED, HOURS), and those of test-deploy and
+#                  test-localstack: the AWS template and functions in an emulator, the API on LocalStack
 #   make format    put the source into its form
 
 UV_VERSION := 0.13.8
@@ -22,7 +23,10 @@ ALL := .venv/.all
 # The engine with torch in it takes gigabytes: it is installed where it is asked for.
 WHISPERX := .venv/.whisperx
 
-.PHONY: up test test-long test-all lint format clean
+# Programs that pin much: each in an environment of its own, exactly as its file says.
+TOOLS := tests/deploy/tools
+
+.PHONY: up test test-long test-deploy test-localstack test-all lint format clean
 .DEFAULT_GOAL := up
 .NOTPARALLEL:
 
@@ -33,12 +37,18 @@ up: $(BASE)
 	@exec $(BIN)/python -m bucketscribe.cli.main up
 
 test: lint
-	$(BIN)/pytest -m "not long"
+	$(BIN)/pytest -m "not long and not deploy and not localstack"
 
 test-long: $(WHISPERX)
 	$(BIN)/pytest -m long
 
-test-all: test test-long
+test-deploy: $(ALL) $(foreach tool,sam checkov ministack lambda,.tools/$(tool)/.installed)
+	$(BIN)/pytest -m deploy
+
+test-localstack: $(ALL) .tools/localstack/.installed
+	$(BIN)/pytest -m localstack
+
+test-all: test test-long test-deploy test-localstack
 
 lint: $(ALL)
 	$(BIN)/ruff check
@@ -63,6 +73,11 @@ $(ALL): pyproject.toml uv.lock .python-version | $(filter .tools/%,$(UV))
 $(WHISPERX): pyproject.toml uv.lock .python-version | $(filter .tools/%,$(UV))
 	$(UV) sync --locked --extra local --extra whisperx
 	@touch $(BASE) $(ALL) $@
+
+.tools/%/.installed: $(TOOLS)/%.txt .python-version | $(filter .tools/%,$(UV))
+	$(UV) venv --quiet --clear .tools/$*
+	$(UV) pip install --quiet --python .tools/$* -r $<
+	@touch $@
 
 .tools/bin/uv:
 	@command -v python3 >/dev/null || { echo "uv is not installed, and neither is python3: install one of them." >&2; exit 1; }
