@@ -1,4 +1,4 @@
-"""The worker's Dockerfile as far as it can be judged without building it.
+"""The Dockerfiles as far as they can be judged without building them.
 
 Nothing here builds an image. What it says is held against the tree it copies from, the lock file it installs
 from, and the rules of a good one.
@@ -12,10 +12,13 @@ from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
+import botocore
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCKERFILE = ROOT / "infra" / "worker" / "Dockerfile"
+WORKER = ROOT / "infra" / "worker" / "Dockerfile"
+API = ROOT / "infra" / "api" / "Dockerfile"
+both = pytest.mark.parametrize("file", [WORKER, API], ids=["worker", "api"])
 FINAL = ["light", "whisperx"]
 
 
@@ -36,8 +39,8 @@ class Stage:
 
 
 @cache
-def stages() -> dict[str, Stage]:
-    text = re.sub(r"\\\n", " ", re.sub(r"(?m)^#.*\n", "", DOCKERFILE.read_text()))
+def stages(file: Path = WORKER) -> dict[str, Stage]:
+    text = re.sub(r"\\\n", " ", re.sub(r"(?m)^#.*\n", "", file.read_text()))
     found: dict[str, Stage] = {}
     stage = None
     for line in filter(None, map(str.strip, text.splitlines())):
@@ -76,13 +79,14 @@ def test_the_default_is_the_engine_for_a_gpu() -> None:
     assert set(FINAL) <= set(stages())
 
 
-def test_what_is_copied_is_there_and_not_ignored() -> None:
-    for stage in stages().values():
+@both
+def test_what_is_copied_is_there_and_not_ignored(file: Path) -> None:
+    for stage in stages(file).values():
         for rest in stage.all("COPY"):
             *sources, _ = [word for word in rest.split() if not word.startswith("--")]
             if come_from := re.search(r"--from=(\S+)", rest):
-                assert come_from[1] in stages()
-                assert list(stages()).index(come_from[1]) < list(stages()).index(stage.name)
+                assert come_from[1] in stages(file)
+                assert list(stages(file)).index(come_from[1]) < list(stages(file)).index(stage.name)
                 continue
             for source in sources:
                 assert (ROOT / source).exists(), source
@@ -98,23 +102,25 @@ def test_what_is_not_needed_is_not_sent_to_the_builder(path: str) -> None:
     assert not ignored("functions/bucketscribe/worker/main.py")
 
 
-def test_all_that_is_fetched_is_pinned() -> None:
-    for stage in stages().values():
-        if stage.base not in stages():
+@both
+def test_all_that_is_fetched_is_pinned(file: Path) -> None:
+    for stage in stages(file).values():
+        if stage.base not in stages(file):
             assert re.search(r":\d+\.\d+", stage.base), stage.base
-    runs = " ".join(rest for stage in stages().values() for rest in stage.all("RUN"))
+    runs = " ".join(rest for stage in stages(file).values() for rest in stage.all("RUN"))
     assert "curl" not in runs
     for sync in re.findall(r"uv sync [^&]*", runs):
         assert "--locked" in sync
         assert "--no-dev" in sync
 
 
-def test_uv_and_python_are_those_of_everything_else() -> None:
+@both
+def test_uv_and_python_are_those_of_everything_else(file: Path) -> None:
     version = re.search(r"^UV_VERSION := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert version is not None
-    assert stages()["uv"].base == f"ghcr.io/astral-sh/uv:{version[1]}"
+    assert stages(file)["uv"].base == f"ghcr.io/astral-sh/uv:{version[1]}"
     python = ".".join((ROOT / ".python-version").read_text().strip().split(".")[:2])
-    named = set(re.findall(r"lib/python([\d.]+)/", DOCKERFILE.read_text()))
+    named = set(re.findall(r"lib/python([\d.]+)/", file.read_text()))
     assert named == {python}
 
 
@@ -191,3 +197,36 @@ def test_the_light_image_is_without_torch() -> None:
         assert "whisperx" not in " ".join(stage.all("RUN"))
     for rest in stages()["light"].all("COPY"):
         assert "whisperx" not in rest
+
+
+def test_the_api_is_small_and_nobody_special() -> None:
+    last = list(stages(API).values())[-1]
+    assert last.base not in stages(API)
+    assert last.all("RUN") == []
+    assert {rest.split()[0] for rest in last.all("COPY")} == {"--from=packages", "--from=code"}
+    syncs = re.findall(r"uv sync [^&]*", " ".join(stages(API)["packages"].all("RUN")))
+    assert [re.findall(r"--extra (\S+)", sync) for sync in syncs] == [["server"]]
+    assert last.all("USER") == stages()["light"].all("USER")
+    # Without a shell between, the API itself gets the signal.
+    assert json.loads(last.all("ENTRYPOINT")[0]) == ["bucketscribe"]
+    assert json.loads(last.all("CMD")[0]) == ["api"]
+    # Wherever it runs it is reached from elsewhere; that one has to sign in is not the image's to say.
+    assert last.environment()["BUCKETSCRIBE_HOST"] == "0.0.0.0"
+    assert "BUCKETSCRIBE_AUTH" not in last.environment()
+
+
+def test_the_api_s_health_is_asked_for_where_it_listens() -> None:
+    last = list(stages(API).values())[-1]
+    (check,) = last.all("HEALTHCHECK")
+    python, option, program = json.loads(check.split("CMD ", 1)[1])
+    assert (python, option) == ("python", "-c")
+    compile(program, "HEALTHCHECK", "exec")
+    assert "/health/live" in program
+    assert last.all("EXPOSE") == [last.environment()["BUCKETSCRIBE_PORT"]]
+
+
+def test_the_certificates_of_the_api_are_a_package_s() -> None:
+    """The base has none; this file comes with botocore, which is locked."""
+    path = list(stages(API).values())[-1].environment()["SSL_CERT_FILE"]
+    assert path.endswith("/site-packages/botocore/cacert.pem")
+    assert Path(botocore.__file__).with_name("cacert.pem").exists()
