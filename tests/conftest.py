@@ -13,7 +13,8 @@ from bucketscribe.service import Service
 from bucketscribe.settings import Settings
 from bucketscribe.sweep import Sweep
 
-from tests.servers import Servers, running
+from tests.localstack.suite import FILES, NOT_HERE
+from tests.servers import ON_LOCALSTACK, Servers, running
 
 OWNER = "local"
 
@@ -25,6 +26,19 @@ class LaterBucket(Bucket):
 
     def time_of(self, response: Any) -> datetime:
         return super().time_of(response) + self.later
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs on LocalStack, and with the other servers, is the same files (tests/localstack/suite.py)."""
+    for item in items:
+        if not ON_LOCALSTACK:
+            if item.get_closest_marker("localstack"):
+                item.add_marker(pytest.mark.skip(reason="run by `make test-localstack`"))
+        elif f"{item.path.parent.name}/{item.path.stem}" in FILES:
+            item.add_marker(pytest.mark.localstack)
+            name = item.name.partition("[")[0]
+            if name in NOT_HERE:
+                item.add_marker(pytest.mark.skip(reason=NOT_HERE[name]))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,7 @@
-"""Real servers for tests: SeaweedFS and moto's SQS, as `make up` starts them, without its supervisor."""
+"""Real servers for tests: SeaweedFS and moto's SQS, as `make up` starts them, without its supervisor.
+
+With BUCKETSCRIBE_TEST_SERVERS=localstack it is LocalStack instead, which is both (tests/localstack).
+"""
 
 import os
 import subprocess
@@ -9,11 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bucketscribe.settings import Settings
+from bucketscribe.setup import DEAD_JOBS, JOBS
 from bucketscribe.up import ports, processes
 from bucketscribe.up.child import Child, NotReady
 from bucketscribe.up.home import Credentials, claim
 
-READY_SECONDS = 30.0
+from tests.localstack.server import CREDENTIALS, localstack, queue_url
+
+READY_SECONDS = 120.0
+
+ON_LOCALSTACK = os.environ.get("BUCKETSCRIBE_TEST_SERVERS") == "localstack"
 
 
 class Server:
@@ -58,7 +66,10 @@ def wait_ready(child: Child) -> None:
 
 @dataclass
 class Servers:
-    """Bucket and queue, and the settings and environment that lead there."""
+    """Bucket and queue, and the settings and environment that lead there.
+
+    On LocalStack both are one server.
+    """
 
     settings: Settings
     environment: dict[str, str]
@@ -74,10 +85,17 @@ def running(folder: Path) -> Iterator[Servers]:
     base = Settings(data_dir=folder, secret="a secret for tests only")
     with claim(base.data_dir) as home:
         chosen = ports.choose(base, {})
-        credentials = home.credentials()
-        seaweedfs = Server(processes.seaweedfs(base, home, chosen, credentials))
-        sqs = Server(processes.sqs(base, chosen, credentials))
+        if ON_LOCALSTACK:
+            chosen, credentials = chosen._replace(sqs=chosen.s3), CREDENTIALS
+            seaweedfs = sqs = Server(localstack(folder, chosen.s3))
+        else:
+            credentials = home.credentials()
+            seaweedfs = Server(processes.seaweedfs(base, home, chosen, credentials))
+            sqs = Server(processes.sqs(base, chosen, credentials))
         environment = processes.our_environment(base, home, chosen, credentials)
+        if ON_LOCALSTACK:
+            environment["BUCKETSCRIBE_QUEUE_URL"] = queue_url(chosen.s3, JOBS)
+            environment["BUCKETSCRIBE_DEAD_LETTERS_URL"] = queue_url(chosen.s3, DEAD_JOBS)
         environment.pop("BUCKETSCRIBE_WORKER_HEALTH_URL")
         for name in list(os.environ):
             if name.startswith(("AWS_", "BUCKETSCRIBE_")) and not name.startswith("BUCKETSCRIBE_TEST_"):
@@ -93,7 +111,8 @@ def running(folder: Path) -> Iterator[Servers]:
         )
         try:
             seaweedfs.start()
-            sqs.start()
+            if sqs is not seaweedfs:
+                sqs.start()
             yield Servers(settings, environment, seaweedfs, sqs, credentials)
         finally:
             seaweedfs.kill()

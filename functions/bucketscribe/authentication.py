@@ -50,10 +50,14 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """Who it is, or a problem's code and text; and until when that counts, of `time.monotonic`."""
+    """Who it is, or a problem's code and text; and until when that counts, by both clocks.
+
+    `time.monotonic` may stand still while a Lambda is frozen, and `time.time` can be set back.
+    """
 
     found: Principal | tuple[str, str]
     until: float
+    until_by_date: float
 
     def principal(self) -> Principal:
         """Who it is. Raises the Problem."""
@@ -150,12 +154,15 @@ class Authentication:
 
     def _recall(self, name: str) -> _Remembered | None:
         known = self._remembered.get(name)
-        return known if known is not None and time.monotonic() < known.until else None
+        if known is None or time.monotonic() >= known.until or time.time() >= known.until_by_date:
+            return None
+        return known
 
     def _remember(
         self, name: str, found: Principal | tuple[str, str], asked: float, seconds: float
     ) -> _Remembered:
-        known = _Remembered(found, asked + min(seconds, REMEMBERED_SECONDS))
+        until = asked + min(seconds, REMEMBERED_SECONDS)
+        known = _Remembered(found, until, time.time() + until - time.monotonic())
         if len(self._remembered) >= REMEMBERED:
             self._forget()
         self._remembered[name] = known

@@ -6,8 +6,9 @@ server's `Date` (whole seconds). Sources: the S3 API reference, "Conditional wri
 "Uploading and copying objects using multipart upload".
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,12 +20,16 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from .capacity import says_full
 from .presign import encode
 from .s3 import S3, Answer
 from .settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+WRITING = frozenset({"PutObject", "CopyObject", "UploadPartCopy"})
+"""Operations that need room for bytes."""
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
@@ -63,10 +68,12 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look at an object tells without reading it: its size in bytes and its ETag."""
+    """What a look at an object tells without reading it: its size in bytes, its ETag, its LastModified."""
 
     size: int
     etag: str
+    modified: datetime
+    content_type: str
     at: datetime
 
 
@@ -92,7 +99,7 @@ class Part:
 
 def error_code(error: Exception) -> tuple[int, str]:
     """HTTP status and S3 error code of a botocore error; (0, "") where no answer came."""
-    response: dict[str, Any] = getattr(error, "response", {})
+    response: dict[str, Any] = getattr(error, "response", None) or {}
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status, str(response.get("Error", {}).get("Code", ""))
 
@@ -176,7 +183,13 @@ class Bucket:
             if error_code(error)[0] == 404:
                 return None
             raise
-        return Found(int(answer.headers["content-length"]), answer.headers["etag"], self.time_of(answer))
+        return self._found(int(answer.headers["content-length"]), answer)
+
+    def _found(self, size: int, answer: Answer) -> Found:
+        headers = answer.headers
+        modified = parsedate_to_datetime(headers["last-modified"]).astimezone(UTC)
+        content_type = headers.get("content-type", "")
+        return Found(size, headers["etag"], modified, content_type, self.time_of(answer))
 
     def open(self, key: str, length: int) -> tuple[Found, bytes] | None:
         """What `find` tells, and the object's first bytes, up to `length`, of the same version."""
@@ -193,7 +206,7 @@ class Bucket:
             raise
         # A server may give the whole of a short object instead of its beginning.
         size = int(answer.headers.get("content-range", f"/{len(answer.body)}").rpartition("/")[2])
-        return Found(size, answer.headers["etag"], self.time_of(answer)), answer.body[:length]
+        return self._found(size, answer), answer.body[:length]
 
     def read(self, key: str, start: int, end: int, etag: str) -> bytes:
         """The bytes [start, end) of exactly this version.
@@ -233,6 +246,78 @@ class Bucket:
                 left -= len(contents)
             request["ContinuationToken"] = page["NextContinuationToken"]
 
+    def copy(self, source: str, etag: str, key: str, content_type: str) -> None:
+        """Have the server copy the version of an object that has this ETag; nothing of its metadata.
+
+        Raises Conflict if it has another one, KeyError if it is gone.
+        """
+        # Its tags would need a permission more.
+        directives = {"x-amz-metadata-directive": "REPLACE", "x-amz-tagging-directive": "REPLACE"}
+        headers = {"content-type": content_type, **directives, **self._copied(source, etag)}
+        with self._source(source, etag):
+            self._s3.ask("CopyObject", "PUT", key, headers=headers)
+
+    def copy_part(
+        self, source: str, etag: str, start: int, end: int, key: str, upload_id: str, number: int
+    ) -> str:
+        """Have the server copy the bytes [start, end) of a version into a part; return the part's ETag.
+
+        Raises Conflict if the source has another ETag, KeyError if it is gone, and UploadGone.
+        """
+        headers = {"x-amz-copy-source-range": f"bytes={start}-{end - 1}", **self._copied(source, etag)}
+        query = f"partNumber={number}&uploadId={encode(upload_id)}"
+        with self._source(source, etag):
+            answer = self._s3.ask("UploadPartCopy", "PUT", key, query=query, headers=headers)
+        return answer.xml().findtext("{*}ETag", "")
+
+    @contextmanager
+    def _source(self, key: str, etag: str) -> Iterator[None]:
+        """What a copy's source can be wrong about."""
+        try:
+            yield
+        except ClientError as error:
+            match error_code(error):
+                case (404, "NoSuchUpload"):
+                    raise UploadGone(key) from error
+                case (404, _):
+                    raise KeyError(key) from error
+                case (412, _):
+                    raise Conflict(key) from error
+                case (400 | 416, _):
+                    # LocalStack looks at the range before the condition: another version may be shorter.
+                    found = self.find(key)
+                    if found is None:
+                        raise KeyError(key) from error
+                    if found.etag != etag:
+                        raise Conflict(key) from error
+            raise
+
+    def _copied(self, source: str, etag: str) -> dict[str, str]:
+        place = encode(f"/{self.name}/{source}", safe="/")
+        return {"x-amz-copy-source": place, "x-amz-copy-source-if-match": etag}
+
+    def is_full(self, error: Exception) -> bool:
+        """Whether a request failed as the server takes no more bytes. Where it does not say, it is tried."""
+        status, code = error_code(error)
+        if says_full(status, code, str(error)):
+            return True
+        if status != 500 or getattr(error, "operation_name", "") not in WRITING:
+            return False
+        # SeaweedFS without room for a byte still takes an object that has none: that is a name only.
+        key = f"probe/{os.urandom(8).hex()}/room"
+        try:
+            self.put(key, b"")
+        except StorageError:
+            return False
+        try:
+            self.put(key, b"1")
+        except StorageError as again:
+            return error_code(again)[0] == 500
+        finally:
+            with suppress(*StorageError):
+                self.delete(key)
+        return False
+
     def now(self) -> datetime:
         """The bucket's time."""
         return self.time_of(self._s3.ask("HeadBucket", "HEAD", None))
@@ -241,11 +326,37 @@ class Bucket:
         """Remove an object; one that is not there is fine."""
         self._s3.ask("DeleteObject", "DELETE", key)
 
+    def delete_version(self, key: str, etag: str, modified: datetime) -> bool:
+        """Remove an object if it is still the one with this ETag and LastModified; say whether it was.
+
+        Of what takes its place between the look and the removal, S3 and SeaweedFS are told the ETag. A server
+        that knows no conditional deletes removes it: MinIO passes over the condition, LocalStack says so.
+        """
+        found = self.find(key)
+        if found is None or found.etag != etag or found.modified != modified:
+            return False
+        try:
+            self._s3.ask("DeleteObject", "DELETE", key, headers={"if-match": etag})
+        except ClientError as error:
+            match error_code(error)[0]:
+                case 404 | 409 | 412:
+                    return False
+                case 501:
+                    self.delete(key)
+                case _:
+                    raise
+        return True
+
     def delete_all(self, prefix: str) -> int:
         """Remove every object under a prefix (which must end in "/"); say how many were found."""
         if not prefix.endswith("/"):
             raise ValueError(f"a prefix to empty must end in a slash: {prefix!r}")
         keys = [entry.key for entry in self.listing(prefix)]
+        self.delete_keys(keys)
+        return len(keys)
+
+    def delete_keys(self, keys: Sequence[str]) -> None:
+        """Remove these objects; those that are not there are fine."""
         for start in range(0, len(keys), 1000):
             batch = keys[start : start + 1000]
             response = self.client.delete_objects(
@@ -253,7 +364,6 @@ class Bucket:
             )
             for failed in response.get("Errors", []):
                 self.delete(failed["Key"])
-        return len(keys)
 
     # Multipart uploads
 

@@ -14,6 +14,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid_option": (422, "An option has a value that is not allowed"),
     "size_required": (422, "The size must be declared"),
     "invalid_part_number": (422, "There is no such part"),
+    "answer_too_large": (422, "The answer would be too large"),
     "invalid_cursor": (422, "The cursor was not made by this list"),
     "unsupported_media": (415, "This is not a recording we can transcribe"),
     "too_large": (413, "The recording is too large"),
@@ -26,10 +27,12 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "not_yours": (403, "This key is not yours"),
     "no_such_upload": (404, "There is no such upload"),
     "no_such_transcription": (404, "There is no such transcription"),
+    "not_in_inbox": (404, "There is no such object in the inbox"),
     "no_such_route": (404, "There is nothing at this address"),
     "method_not_allowed": (405, "This address does not take this method"),
     "body_too_large": (413, "The request is too large"),
     "upload_expired": (410, "The upload was idle for too long and has ended"),
+    "no_longer_kept": (410, "It is no longer kept here"),
     "invalid_part": (400, "The parts are not those the bucket holds"),
     "not_ready": (409, "The transcript is not ready"),
     "not_possible": (409, "That is not possible in this state"),
@@ -41,6 +44,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "busy": (503, "Too many changes at once"),
     "issuer_unavailable": (503, "Tokens cannot be checked"),
     "storage_unavailable": (503, "The object store does not answer"),
+    "storage_full": (507, "The object store takes no more"),
     "internal": (500, "Something went wrong on our side"),
 }
 
@@ -59,6 +63,7 @@ FAILURES: dict[str, str] = {
     "engine_failed": "The engine failed.",
     "out_of_memory": "The worker's device has too little memory for this model.",
     "attempts_exhausted": "Workers died on this recording, one after another.",
+    "never_started": "Workers were handed this job several times, and none could take it. Retry it.",
 }
 
 

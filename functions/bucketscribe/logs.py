@@ -90,6 +90,7 @@ def as_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
 def configure(settings: Settings) -> None:
     """Send every log line of this process to stderr in the settings' format."""
     shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

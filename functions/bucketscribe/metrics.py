@@ -34,13 +34,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. `unit` is CloudWatch's name of it; `buckets` are a histogram's upper bounds."""
+    """One metric. `unit` is CloudWatch's name of it; `buckets` are a histogram's upper bounds.
+
+    One that is not told `on_lambda` would cost more there than it says.
+    """
 
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
     unit: Literal["Count", "Seconds", "None"] = "Count"
     buckets: tuple[float, ...] = ()
+    on_lambda: bool = True
 
 
 METRICS: Final = {
@@ -54,12 +58,19 @@ METRICS: Final = {
     "jobs_ended": Metric(
         Kind.COUNTER, "Runs that a worker held, by the state they went on to; `queued` is back.", ("outcome",)
     ),
+    "dead_letters": Metric(
+        Kind.COUNTER,
+        "Job messages nobody could take: their runs `failed`, did not wait any more, or were unreadable.",
+        ("outcome",),
+    ),
     "request_seconds": Metric(
         Kind.HISTOGRAM,
         "Requests to the API but for event streams, from their first byte to the answer's last.",
         ("route", "method", "status"),
         "Seconds",
         (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        # The gateway measures requests, and CloudWatch is paid for each route with each status.
+        on_lambda=False,
     ),
     "stage_seconds": Metric(
         Kind.HISTOGRAM,
@@ -190,6 +201,8 @@ class _EmbeddedMetricFormat:
         self._documents: dict[tuple[str, ...], AmazonCloudWatchEMFProvider] = {}
 
     def add(self, name: str, value: float, labels: dict[str, str]) -> None:
+        if not METRICS[name].on_lambda:
+            return
         dimensions = tuple(f"{label}={text}" for label, text in labels.items())
         with self._lock:
             document = self._documents.get(dimensions)

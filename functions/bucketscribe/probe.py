@@ -78,6 +78,7 @@ class Probe:
         self._prefix = f"probe/{id}/"
         self._http = urllib3.PoolManager(maxsize=2, retries=False, timeout=HTTP)
         self._uploads: list[tuple[str, str]] = []
+        self._full = False
 
     def __enter__(self) -> Self:
         return self
@@ -112,12 +113,27 @@ class Probe:
             ("clock", self._clock),
         ):
             yield from self._look(name, look)
+            if self._full:
+                yield Finding("everything else", Verdict.UNKNOWN, "not tried")
+                break
         with suppress(*StorageError):
             self._tidy()
-        yield Finding(
+        yield self._free_space()
+
+    def _free_space(self) -> Finding:
+        """S3 has no request that tells how much there is; only that there is none can be found out."""
+        if self._full:
+            return Finding(
+                "free space",
+                Verdict.MISSING,
+                "none: the disk is full, or the quota used up",
+                "free some, as by `bucketscribe purge`, or raise the quota: nothing can be uploaded or done "
+                "till then, and nothing is lost",
+            )
+        return Finding(
             "free space",
             Verdict.UNKNOWN,
-            "S3 has no request that tells",
+            "some; S3 has no request that tells how much",
             "a full bucket refuses parts: uploads wait and can go on once there is space",
             needed=False,
         )
@@ -138,7 +154,11 @@ class Probe:
         try:
             yield from look()
         except (*StorageError, Conflict, KeyError, PartsRefused, UploadGone) as error:
-            yield Finding(name, Verdict.MISSING, _brief(error), "nothing works without it")
+            self._full = self._full or self._bucket.is_full(error)
+            if self._full:
+                yield Finding(name, Verdict.UNKNOWN, _brief(error), "the bucket is full: see free space")
+            else:
+                yield Finding(name, Verdict.MISSING, _brief(error), "nothing works without it")
         except urllib3.exceptions.HTTPError as error:
             seen = f"{self._presigner.url('')}: {_brief(error)}"
             yield Finding(name, Verdict.MISSING, seen, "clients cannot reach the bucket there")
@@ -431,6 +451,44 @@ def probe_queue(queue: Queue) -> Iterator[Finding]:
         Verdict.UNKNOWN,
         "sending and receiving is not tried on a queue in use",
         "a job whose message is lost is found by the sweep",
+        needed=False,
+    )
+
+
+def probe_dead_letters(queue: Queue, letters: Queue | None) -> Iterator[Finding]:
+    """Look where messages go that nobody can take from the queue.
+
+    `letters` is where the sweep looks for them; without it that is a function's business, as on AWS.
+    """
+    name = "dead letters"
+    try:
+        policy = queue.redrive_policy()
+        waiting = None if letters is None else letters.count()
+    except StorageError as error:
+        yield Finding(name, Verdict.UNKNOWN, _brief(error), needed=False)
+        return
+    if policy is None:
+        yield Finding(
+            name,
+            Verdict.MISSING,
+            "the queue puts no message aside",
+            "one that nobody can take comes back to the workers for days: give the queue a redrive policy",
+            needed=False,
+        )
+        return
+    seen = f"put aside as {policy.target} when received {policy.receives} times"
+    if letters is None:
+        means = (
+            "emptied by a function on AWS; elsewhere by the sweep, if BUCKETSCRIBE_DEAD_LETTERS_URL is set"
+        )
+        yield Finding(name, Verdict.UNKNOWN, seen, means, needed=False)
+        return
+    same = letters.url.rpartition("/")[2] == policy.target
+    yield found(
+        name,
+        same,
+        f"{seen}; {waiting} wait there" if same else f"{seen}; the sweep looks into {letters.url}",
+        otherwise="BUCKETSCRIBE_DEAD_LETTERS_URL names another queue: what nobody can take stays queued",
         needed=False,
     )
 

@@ -1,4 +1,4 @@
-"""SQS: job messages out, one job message in, and how many there are.
+"""SQS: job messages out, one message in, and how many there are. Dead letters have a queue of the same kind.
 
 A message is a hint: it says which run of which transcription waits, and the record alone says whether that
 is so. Messages may be lost, doubled or late, and no work is.
@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Self
 import boto3
 from botocore.config import Config
 
+from .auth import is_owner
 from .records import is_id
 from .settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+
+MOST_RUNS = 999_999_999
+"""A marker's key takes no higher number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +34,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A received message: `job` is None if nobody can read it."""
+    """A received message: `job` is None if nobody can read its `body`."""
 
     job: Job | None
     receipt: str
+    body: str = ""
 
 
 class Queue:
@@ -57,8 +63,7 @@ class Queue:
 
     def send(self, job: Job) -> None:
         """Put a job message into the queue."""
-        body = json.dumps({"owner": job.owner, "id": job.id, "run": job.run})
-        self.client.send_message(QueueUrl=self.url, MessageBody=body)
+        self.client.send_message(QueueUrl=self.url, MessageBody=body_of(job))
 
     def receive(self, wait_seconds: int) -> Message | None:
         """The next message, waiting for one up to 20 s (a long poll)."""
@@ -66,12 +71,33 @@ class Queue:
             QueueUrl=self.url, MaxNumberOfMessages=1, WaitTimeSeconds=wait_seconds
         )
         for message in response.get("Messages", []):
-            return Message(_job(message.get("Body", "")), message["ReceiptHandle"])
+            body = message.get("Body", "")
+            return Message(job_of(body), message["ReceiptHandle"], body)
         return None
 
     def delete(self, message: Message) -> None:
         """Take a message out of the queue for good."""
         self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
+
+    def put_back(self, message: Message) -> None:
+        """Have a message received anew, as if it never had been: what went wrong was not its fault.
+
+        The queue counts how often a message was received, and takes one that was too often for a dead letter.
+        Sent first, then taken out: dying in between leaves one too many.
+        """
+        self.client.send_message(QueueUrl=self.url, MessageBody=message.body)
+        self.delete(message)
+
+    def redrive_policy(self) -> "RedrivePolicy | None":
+        """What becomes of messages that are received again and again; None if they stay."""
+        answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["RedrivePolicy"])
+        try:
+            policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy", ""))
+            return RedrivePolicy(
+                policy["deadLetterTargetArn"].rpartition(":")[2], int(policy["maxReceiveCount"])
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
 
     def count(self) -> int:
         """Messages waiting and in flight; about right, as SQS counts."""
@@ -84,11 +110,27 @@ class Queue:
         )
 
 
-def _job(body: str) -> Job | None:
+@dataclass(frozen=True, slots=True)
+class RedrivePolicy:
+    """A queue's rule for what nobody can take: after so many receives it goes to the queue of this name."""
+
+    target: str
+    receives: int
+
+
+def body_of(job: Job) -> str:
+    """The body of a job message."""
+    return json.dumps({"owner": job.owner, "id": job.id, "run": job.run})
+
+
+def job_of(body: str) -> Job | None:
+    """The job a message's body tells; None if that is not one of ours, whatever else it may be."""
     try:
         fields = json.loads(body)
-        job = Job(fields["owner"], fields["id"], fields["run"])
-    except (ValueError, KeyError, TypeError):
+        owner, id, run = fields["owner"], fields["id"], fields["run"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    readable = isinstance(job.owner, str) and isinstance(job.id, str) and isinstance(job.run, int)
-    return job if readable and is_id(job.id) else None
+    if not (isinstance(owner, str) and is_owner(owner) and isinstance(id, str) and is_id(id)):
+        return None
+    # A truth is an int, too.
+    return Job(owner, id, run) if type(run) is int and 1 <= run <= MOST_RUNS else None

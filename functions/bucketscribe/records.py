@@ -7,13 +7,13 @@ read again. Nothing here can be left half-done: a record is one object.
 """
 
 import os
-import random
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from random import SystemRandom
 from typing import Any, Self
 
 import structlog
@@ -30,6 +30,9 @@ SCHEMA = 1
 REMEMBERED_WRITES = 8
 CHANGE_TRIES = 30
 UNANSWERED_TRIES = 2
+
+_chance = SystemRandom()
+"""Unlike a generator in our memory, it is not the same in processes cloned from one image."""
 
 
 class State(StrEnum):
@@ -60,7 +63,7 @@ MOVES: dict[State, frozenset[State]] = {
         {State.COMPLETING, State.FAILED, State.EXPIRED, State.CANCELED, State.DELETED}
     ),
     State.COMPLETING: frozenset({State.UPLOADING, State.QUEUED, State.FAILED, State.CANCELED, State.DELETED}),
-    State.QUEUED: frozenset({State.RUNNING, State.CANCELED, State.DELETED}),
+    State.QUEUED: frozenset({State.RUNNING, State.FAILED, State.CANCELED, State.DELETED}),
     State.RUNNING: frozenset({State.QUEUED, State.COMPLETED, State.FAILED, State.CANCELED, State.DELETED}),
     State.COMPLETED: frozenset({State.DELETED}),
     State.FAILED: frozenset({State.QUEUED, State.DELETED}),
@@ -138,6 +141,16 @@ class Warning(BaseModel):
     message: str
 
 
+class Dropped(BaseModel):
+    """The version of an object in the inbox that a recording is copied from."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    key: str
+    etag: str
+    modified: datetime
+
+
 class Record(BaseModel):
     """A transcription. Unknown fields are kept, so that an older reader loses nothing."""
 
@@ -159,6 +172,7 @@ class Record(BaseModel):
     size: int | None = None
     part_size: int | None = None
     upload_id: str | None = Field(None, description="S3's id of the multipart upload.")
+    inbox: Dropped | None = Field(None, description="Where it was dropped; only what came that way has it.")
     form_ends: datetime | None = Field(None, description="When the form's policy ends; only a form has it.")
     parts: tuple[Part, ...] | None = Field(None, description="What completing completes with.")
     lost_since: datetime | None = Field(None, description="Upload and object were first seen both gone.")
@@ -203,10 +217,13 @@ class Record(BaseModel):
         return f"results/{self.owner}/{self.id}/{self.run}/"
 
 
-def new_id(milliseconds: int | None = None) -> str:
-    """A UUIDv7 (RFC 9562, 5.7), from `os.urandom`, which a cloned process does not repeat."""
+def new_id(milliseconds: int | None = None, rest: bytes | None = None) -> str:
+    """A UUIDv7 (RFC 9562, 5.7), from `os.urandom`, which a cloned process does not repeat.
+
+    Unless what makes it differ from others is given: 10 bytes as `rest`.
+    """
     milliseconds = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
-    value = int.from_bytes(milliseconds.to_bytes(6) + os.urandom(10))
+    value = int.from_bytes(milliseconds.to_bytes(6) + (os.urandom(10) if rest is None else rest))
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
@@ -312,7 +329,7 @@ class Records:
                 if unanswered == UNANSWERED_TRIES:
                     raise
             except Conflict:
-                time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 5)))  # noqa: S311 -- back-off
+                time.sleep(_chance.uniform(0, 0.01 * 2 ** min(attempt, 5)))
         raise Problem("busy", "The transcription is being changed by others; try again in a moment.")
 
     def _replace(self, stored: Stored, record: Record) -> Stored:
@@ -379,5 +396,5 @@ def _tell(before: Record | None, after: Record) -> None:
             metrics.count("uploads_completed")
         case State.UPLOADING, State.EXPIRED:
             metrics.count("uploads_expired")
-        case State.UPLOADING | State.COMPLETING, State.FAILED:
+        case State.UPLOADING | State.COMPLETING | None, State.FAILED:
             metrics.count("uploads_refused", code=facts["code"])

@@ -8,12 +8,12 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 
 import os
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
 
@@ -23,6 +23,7 @@ from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
 from botocore.httpsession import ProxyConfiguration, get_cert_path
 from botocore.utils import get_environ_proxies
+from urllib3.util.ssl_ import create_urllib3_context
 
 from .presign import ALGORITHM, Address, Credentials, signing_at
 
@@ -38,11 +39,16 @@ PASSING_CODES = frozenset(
         *("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"),
     }
 )
-ANSWERED_IN_XML = frozenset({"CreateMultipartUpload", "ListParts", "CompleteMultipartUpload"})
+ANSWERED_IN_XML = frozenset(
+    {"CreateMultipartUpload", "ListParts", "CompleteMultipartUpload", "CopyObject", "UploadPartCopy"}
+)
 """What may fail after it began to answer 200: then the body is an error, or no document at all."""
 
 PAUSE_SECONDS = 1.0
 """The longest first pause before another attempt; it doubles."""
+
+_chance = SystemRandom()
+"""Unlike a generator in our memory, it is not the same in processes cloned from one image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class S3:
         origin = self._address.origin
         proxies = ProxyConfiguration(get_environ_proxies(origin))
         proxy = proxies.proxy_url_for(origin)
-        how = _how_to_connect(config)
+        how = _how_to_connect(config, by_tls="https:" in (origin[:6], (proxy or "")[:6]))
         manager = (
             urllib3.ProxyManager(proxy, proxy_headers=proxies.proxy_headers_for(proxy), **how)
             if proxy
@@ -118,7 +124,7 @@ class S3:
                     raise error
             if attempt >= self._attempts:
                 raise error
-            time.sleep(random.uniform(0, PAUSE_SECONDS * 2 ** (attempt - 1)))  # noqa: S311 -- back-off
+            time.sleep(_chance.uniform(0, PAUSE_SECONDS * 2 ** (attempt - 1)))
 
     def _send(
         self, operation: str, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
@@ -162,7 +168,8 @@ class S3:
 @cache
 def sdk_credentials() -> Callable[[], Credentials]:
     """What asks the SDK's chain for credentials: loaded once, renewed when they end, the same for all."""
-    session = boto3.Session()
+    # To make another one takes as long as a hundred requests.
+    session = boto3.DEFAULT_SESSION or boto3.Session()
 
     def current() -> Credentials:
         credentials = session.get_credentials()
@@ -173,15 +180,19 @@ def sdk_credentials() -> Callable[[], Credentials]:
     return current
 
 
-def _how_to_connect(config: Any) -> dict[str, Any]:
+def _how_to_connect(config: Any, *, by_tls: bool) -> dict[str, Any]:
     """What the SDK's client tells its connections."""
-    bundle: Any = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
-    return {
+    how = {
         "maxsize": config.max_pool_connections,
         "timeout": urllib3.Timeout(connect=config.connect_timeout, read=config.read_timeout),
-        "cert_reqs": "CERT_REQUIRED",
-        "ca_certs": get_cert_path(bundle or True),
     }
+    if by_tls:
+        bundle: Any = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
+        # One for all connections: to read the certificates takes 20 ms.
+        context = create_urllib3_context()
+        context.load_verify_locations(get_cert_path(bundle or True))
+        how |= {"cert_reqs": "CERT_REQUIRED", "ssl_context": context}
+    return how
 
 
 def _xml(body: bytes) -> ElementTree.Element:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Self
 
+from .arrivals import Arrivals
 from .bucket import Bucket
+from .deadletters import DeadLetters
+from .inbox import Inbox
 from .markers import Markers
 from .presign import Presigner
 from .queue import Queue
@@ -26,6 +29,9 @@ class Service:
     presigner: Presigner
     transcriptions: Transcriptions
     uploads: Uploads
+    inbox: Inbox
+    arrivals: Arrivals
+    dead_letters: DeadLetters
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -46,4 +52,20 @@ class Service:
         )
         transcriptions = Transcriptions(settings, bucket, records, markers, queue)
         uploads = Uploads(settings, bucket, records, markers, transcriptions, presigner)
-        return cls(settings, bucket, queue, records, markers, presigner, transcriptions, uploads)
+        letters = settings.dead_letters_url
+        dead_letters = DeadLetters(transcriptions, Queue(queue.client, letters) if letters else None)
+        inbox = Inbox(settings, bucket, uploads)
+        arrivals = Arrivals(settings.bucket, uploads, inbox)
+        return cls(
+            settings,
+            bucket,
+            queue,
+            records,
+            markers,
+            presigner,
+            transcriptions,
+            uploads,
+            inbox,
+            arrivals,
+            dead_letters,
+        )

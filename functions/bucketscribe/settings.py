@@ -49,11 +49,16 @@ class Settings(BaseSettings):
     )
     sqs_endpoint: str | None = Field(None, description="URL of the SQS server; AWS unless set.")
     queue_url: str | None = Field(None, description="URL of the job queue.")
+    dead_letters_url: str | None = Field(
+        None,
+        description="URL of the queue that takes messages nobody could take from the job queue, for the "
+        "sweep to empty. On AWS a function of its own does that: leave it unset.",
+    )
     secret: SecretStr | None = Field(
         None,
         min_length=16,
-        description="Seals upload ids, upload tokens and sessions; 16 characters or more, the same in every "
-        "process.",
+        description="Seals upload ids, upload tokens and sessions: what the API needs, and no worker or "
+        "sweep. 16 characters or more, the same in every process.",
     )
 
     # Who may do what
@@ -85,6 +90,12 @@ class Settings(BaseSettings):
     )
     session_seconds: int = Field(
         43200, ge=60, le=2592000, description="How long a browser's session lasts, in seconds."
+    )
+    events_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="What an object store must send along with its notifications to `POST /events/s3`, 16 "
+        "characters or more; there is no such route unless it is set.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -219,6 +230,8 @@ class Settings(BaseSettings):
                 raise ValueError(f"align_models: {named!r} is not a language's code, = and a model")
         if self.models_url is not None and not re.fullmatch(r"s3://[^/?#]+(/[^?#]*)?", self.models_url):
             raise ValueError("models_url must be s3://bucket/prefix")
+        if self.dead_letters_url is not None and self.dead_letters_url == self.queue_url:
+            raise ValueError("dead_letters_url is the job queue's: every job in it would be failed")
         if "oidc" in self.auth and not (self.oidc_issuer and self.oidc_audience):
             raise ValueError("auth names oidc: set oidc_issuer and oidc_audience, too")
         for name in ("oidc_issuer", "oidc_jwks_url"):

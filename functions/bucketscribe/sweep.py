@@ -8,6 +8,7 @@ All ages are the bucket's: LastModified of markers and parts against the `Date` 
 """
 
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime, timedelta
@@ -16,7 +17,9 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from . import logs, metrics
-from .bucket import Conflict, StorageError
+from .bucket import Conflict, Listed, StorageError
+from .errors import Problem
+from .inbox import PREFIX as INBOX
 from .markers import Kind, Marker
 from .monitoring import serve_monitoring
 from .queue import Job
@@ -25,6 +28,9 @@ from .service import Service
 from .settings import Settings
 
 log = structlog.get_logger()
+
+INBOX_SECONDS = 20.0
+"""How long a sweep takes what lies in the inbox before it leaves the rest to the next."""
 
 FORM_GRACE = timedelta(hours=1)
 """A form's object is looked for until this long after its policy has ended."""
@@ -42,12 +48,21 @@ class Sweep:
         self.transcriptions = service.transcriptions
         self.idle = timedelta(seconds=service.settings.upload_idle_seconds)
         self.limits = service.uploads.limits
+        self.dead_letters = service.dead_letters
+        self.inbox = service.inbox
+        self._inbox_after = ""
+        # What is there to stay, as known from the last way through the inbox, and from this one.
+        self._left_there: set[Listed] = set()
+        self._seen_there: set[Listed] = set()
         self._jobs = 0
         self._today: date | None = None
         self.job_look = timedelta(seconds=service.settings.job_look_seconds)
 
-    def run(self) -> int:
-        """One sweep. Returns how many markers were looked at; what fails is logged and left to the next."""
+    def run(self, time_left: Callable[[], bool] = lambda: True) -> int:
+        """One sweep. Returns how many markers were looked at; what fails is logged and left to the next.
+
+        So is what there is no `time_left` for: what was looked at now, the next one passes over.
+        """
         looks: dict[Kind, Callable[[Marker, datetime], bool]] = {
             Kind.UPLOADS: self._look_at_upload,
             Kind.FORMS: self._look_at_form,
@@ -59,11 +74,17 @@ class Sweep:
         self._jobs = sum(marker.kind is Kind.JOBS for marker in markers)
         looked = 0
         for marker in markers:
+            if not time_left():
+                log.info("left to the next sweep", markers=len(markers), looked=looked)
+                break
             try:
                 looked += looks[marker.kind](marker, now)
             except Exception as error:  # noqa: BLE001 -- one look that fails must not keep the others from theirs
                 log.warning("look failed", marker=marker.key, code="look_failed", reason=str(error))
+        self._look_into_inbox(now, time_left)
+        self._keep_queue_awake()
         self._forget_days(now.date())
+        self._bury_dead_letters()
         return looked
 
     def _forget_days(self, today: date) -> None:
@@ -76,6 +97,42 @@ class Sweep:
             self._today = today
         except StorageError as error:
             log.warning("counts not forgotten", code="storage_unavailable", reason=str(error))
+
+    def _keep_queue_awake(self) -> None:
+        """SQS measures no queue that nobody has asked for six hours, and then starts no worker for long."""
+        try:
+            self.queue.count()
+        except StorageError as error:
+            log.warning("queue not asked", code="queue_unavailable", reason=str(error))
+
+    def _bury_dead_letters(self) -> None:
+        """What no worker could take, where there is no function that is told of it."""
+        try:
+            self.dead_letters.drain()
+        except (Problem, *StorageError) as error:
+            log.warning("dead letters are left", code="storage_unavailable", reason=str(error))
+
+    def _look_into_inbox(self, now: datetime, time_left: Callable[[], bool]) -> None:
+        """Take what lies there, for so long; the next sweep goes on behind that, and then from the front."""
+        begun = time.monotonic()
+        try:
+            for entry in self.bucket.listing(INBOX, self._inbox_after):
+                if time.monotonic() - begun > INBOX_SECONDS or not time_left():
+                    return
+                if entry in self._left_there or self._is_left_there(entry, now):
+                    self._seen_there.add(entry)
+                self._inbox_after = entry.key
+        except StorageError as error:
+            log.warning("inbox not looked through", code="storage_unavailable", reason=str(error))
+            return
+        self._inbox_after, self._left_there, self._seen_there = "", self._seen_there, set()
+
+    def _is_left_there(self, entry: Listed, now: datetime) -> bool:
+        try:
+            return not self.inbox.look(entry, now)
+        except Exception as error:  # noqa: BLE001 -- as above
+            log.warning("look failed", key=entry.key, code="look_failed", reason=str(error))
+            return False
 
     # Multipart uploads
 
@@ -95,6 +152,8 @@ class Sweep:
             return True
         record = stored.record
         match record.state:
+            case State.UPLOADING | State.COMPLETING if record.inbox is not None:
+                self.inbox.go_on(stored)
             case State.UPLOADING:
                 self._end_if_idle(marker, stored)
             case State.COMPLETING:
@@ -142,6 +201,11 @@ class Sweep:
             return
         body, _, _ = read
         key = str(body.get("key", ""))
+        if "inbox" in body:
+            # Its id is told by the object, which still lies there, or will never be told again.
+            self.inbox.take(body["inbox"])
+            if self.records.read(owner, id) is not None:
+                return
         if not body.get("restored"):
             now = self.bucket.now()
             lost = Record(

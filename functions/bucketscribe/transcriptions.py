@@ -5,7 +5,8 @@ may die between any two requests:
 
 - *queue, retry, restart*: job marker, then the record, then a message. Died after the marker: the sweep
   finishes the upload, or gives the new run's number up. Died before the message: the sweep sends it.
-- *complete, fail, cancel*: the record, then the marker goes. Died between: the sweep removes the marker.
+- *complete, fail, bury, cancel*: the record, then the marker goes. Died between: the sweep removes the
+  marker.
 - *delete*: purge marker, then the record says deleted, then the bucket is emptied, the record goes, and the
   marker last. Died anywhere: the sweep goes on with it.
 """
@@ -192,6 +193,30 @@ class Transcriptions:
             self.markers.remove(Kind.JOBS, job.owner, job.id, job.run)
         return None
 
+    def bury(self, job: Job) -> bool:
+        """Fail a queued run that no worker could take; False if there is no such run, or a worker has it.
+
+        Against a worker that claims it at the same moment, the first to write wins.
+        """
+        buried = False
+
+        def edit(record: Record, now: datetime) -> Record | None:
+            nonlocal buried
+            buried = record.state is State.QUEUED and record.run == job.run
+            if not buried:
+                return None
+            failure = Failure(code="never_started", message=FAILURES["never_started"])
+            return record.to(State.FAILED, error=failure)
+
+        try:
+            record = self.records.change(job.owner, job.id, edit).record
+        except NoRecord:
+            return False
+        # Also where whoever buried it died before this.
+        if record.run == job.run and record.error is not None and record.error.code == "never_started":
+            self.markers.remove(Kind.JOBS, job.owner, job.id, job.run)
+        return buried
+
     def requeue_lost(self, job: Job) -> Record:
         """End a lease that is over: back to queued, or failed if attempts are used up.
 
@@ -277,10 +302,10 @@ class Transcriptions:
         Canceling twice is fine; with `only`, nothing is done in another state. Raises Problem
         `no_such_transcription`, `not_possible` or `busy`.
         """
-        before = State.CANCELED
+        before, look_again = State.CANCELED, False
 
         def edit(record: Record, now: datetime) -> Record | None:
-            nonlocal before
+            nonlocal before, look_again
             before = State.CANCELED
             if only is not None and record.state is not only:
                 return None
@@ -290,10 +315,9 @@ class Transcriptions:
                 return None
             if record.state not in CANCELABLE:
                 raise _not_possible("canceled", record, CANCELABLE)
-            before = record.state
+            before, look_again = record.state, _still_coming(record)
             changes = _lease_dropped(record) | {"parts": None, "lost_since": None}
-            if record.state is State.COMPLETING:
-                # A completion on its way may still put the object there.
+            if look_again:
                 changes["quiet_after"] = now
             return record.to(State.CANCELED, **changes)
 
@@ -304,7 +328,7 @@ class Transcriptions:
         if before is not State.CANCELED:
             with _left_to_the_sweep(owner, id):
                 if stored.record.etag is None:
-                    self.discard_recording(stored.record, look_again=before is State.COMPLETING)
+                    self.discard_recording(stored.record, look_again=look_again)
                 else:
                     self.markers.remove(Kind.JOBS, owner, id, stored.record.run)
         return stored
@@ -381,6 +405,9 @@ class Transcriptions:
             # A delete that died between marker and record is carried out, never taken back.
             stored = self.records.change(owner, id, _deleted, known=stored)
             record = stored.record
+            if (dropped := record.inbox) is not None:
+                # Without the record it would be taken for a new one.
+                self.bucket.delete_version(dropped.key, dropped.etag, dropped.modified)
             self.bucket.abort_uploads(record.key, record.upload_id)
             # What was found is gone now; only a look that finds nothing counts.
             leftover = self._empty(record) > 0 and self._empty(record) > 0
@@ -402,12 +429,16 @@ class Transcriptions:
         )
 
 
+def _still_coming(record: Record) -> bool:
+    """Whether a completion on its way, or one of many who copy it out of the inbox, may be late."""
+    return record.state is State.COMPLETING or record.inbox is not None
+
+
 def _deleted(record: Record, now: datetime) -> Record | None:
     if record.state is State.DELETED:
         return None
     changes = _lease_dropped(record)
-    # A completion on its way, or a form, may still put an object there.
-    late = [now] if record.state is State.COMPLETING else []
+    late = [now] if _still_coming(record) else []
     late += [time for time in (changes["quiet_after"], record.form_ends) if time is not None]
     return record.to(State.DELETED, parts=None, **changes | {"quiet_after": max(late, default=None)})
 

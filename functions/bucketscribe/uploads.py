@@ -108,7 +108,6 @@ class Uploads:
         self.transcriptions = transcriptions
         self.presigner = presigner
         self.limits = Limits(settings, bucket)
-        self.secret = settings.sealing_secret
 
     # Begin
 
@@ -137,7 +136,7 @@ class Uploads:
         except Conflict:
             self.bucket.abort_uploads(key, upload_id)
             raise _begin_lost() from None
-        sealed = seal(self.secret, key, UploadSeal(upload_id, size or 0, declared or 0))
+        sealed = seal(self.settings.sealing_secret, key, UploadSeal(upload_id, size or 0, declared or 0))
         return Begun(id, key, sealed, part_size)
 
     @_refusals_counted()
@@ -179,7 +178,7 @@ class Uploads:
         if file.size == 0:
             raise Problem("unsupported_media", "The file is empty; choose one that holds a recording.")
         if file.size is not None and file.size > self.settings.max_upload_bytes:
-            raise self._too_large(file.size)
+            raise self.too_large(file.size)
         missing = [name for name in sizes if getattr(file, name) is None]
         if missing and self.settings.require_size:
             names = " and ".join(missing)
@@ -224,7 +223,8 @@ class Uploads:
         )
         self.records.create(record)
 
-    def _too_large(self, size: int) -> Problem:
+    def too_large(self, size: int) -> Problem:
+        """What to say of a recording that is larger than is accepted."""
         limit = self.settings.max_upload_bytes
         return Problem(
             "too_large",
@@ -296,7 +296,7 @@ class Uploads:
         """The id and the seal's contents, told without a request. Raises `not_yours`, `no_such_upload`."""
         id = owned_id(owner, key)
         try:
-            return id, unseal(self.secret, key, sealed)
+            return id, unseal(self.settings.sealing_secret, key, sealed)
         except BrokenSeal:
             raise _ended(None) from None
 
@@ -480,10 +480,10 @@ class Uploads:
         found, head = opened
         try:
             if found.size > self.settings.max_upload_bytes:
-                raise self._too_large(found.size)
+                raise self.too_large(found.size)
             media.check_content(head)
         except Problem as problem:
-            return self._refuse(stored, problem)
+            return self.refuse(stored, problem.code, problem.detail)
         after = self.transcriptions.enqueue(stored, etag=found.etag, size=found.size)
         if after.record.state in (State.FAILED, State.CANCELED) and after.record.etag is None:
             self.transcriptions.discard_recording(after.record, look_again=True)
@@ -497,27 +497,24 @@ class Uploads:
         if stored.record.state is not State.UPLOADING or size <= limit:
             return stored
         what = "are accepted" if stored.record.size is None else "were declared"
-        return self._refuse(
-            stored,
-            Problem(
-                "too_large",
-                f"The parts sent so far have {size} bytes, and {limit} {what}, so the upload was ended.",
-            ),
-        )
+        message = f"The parts sent so far have {size} bytes, and {limit} {what}, so the upload was ended."
+        return self.refuse(stored, "too_large", message)
 
-    def _refuse(self, stored: Stored, problem: Problem) -> Stored:
+    def refuse(self, stored: Stored, code: str, message: str) -> Stored:
         """Say so in the record, unless it has left the state in which it was judged; then empty its place."""
         judged = stored.record.state
-        failure = Failure(code=problem.code, message=problem.detail, stage=judged.value)
+        failure = Failure(code=code, message=message, stage=judged.value)
 
         def edit(record: Record, now: datetime) -> Record | None:
             if record.state is not judged:
                 return None
-            return record.to(State.FAILED, error=failure, parts=None)
+            # Whoever copies it out of the inbox, too, may still put it there.
+            quiet = record.quiet_after if record.inbox is None else now
+            return record.to(State.FAILED, error=failure, parts=None, quiet_after=quiet)
 
         after = self.records.change(stored.record.owner, stored.record.id, edit, known=stored)
         if after.record.state is State.FAILED and after.record.etag is None:
-            self.transcriptions.discard_recording(after.record)
+            self.transcriptions.discard_recording(after.record, look_again=after.record.inbox is not None)
         return after
 
     def expire(self, owner: str, id: str) -> Stored:

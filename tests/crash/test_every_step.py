@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 from bucketscribe.errors import Problem
 from bucketscribe.markers import Kind
+from bucketscribe.queue import body_of
 from bucketscribe.records import Progress, State, new_id
 from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
@@ -257,6 +258,10 @@ def restart(service: Service, case: Case) -> None:
     service.transcriptions.restart(case.held)
 
 
+def bury(service: Service, case: Case) -> None:
+    service.dead_letters.bury(body_of(case.job))
+
+
 RUNS = {
     "claim": Operation(World.queued, claim, {State.QUEUED: COMPLETED, State.RUNNING: COMPLETED}),
     "renew": Operation(World.running, renew, {State.RUNNING: COMPLETED}),
@@ -272,6 +277,9 @@ RUNS = {
     "release": Operation(World.running, release, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}),
     "restart": Operation(
         World.running, restart, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}, run=None
+    ),
+    "bury": Operation(
+        World.queued, bury, {State.QUEUED: COMPLETED, State.FAILED: FAILED}, repeat=bury, repeated=FAILED
     ),
     "sweep_lost_lease": Operation(
         World.running, sweep, {State.RUNNING: COMPLETED, State.QUEUED: COMPLETED}, later=IDLE

@@ -14,7 +14,7 @@ from bucketscribe.api.app import create_app
 from bucketscribe.bucket import Part as HeldPart
 from bucketscribe.errors import Problem
 from bucketscribe.markers import Kind, marker_key
-from bucketscribe.queue import Queue
+from bucketscribe.queue import Queue, body_of
 from bucketscribe.records import Failure, NoRecord, Part, Progress, State, record_key
 from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
@@ -408,6 +408,41 @@ def test_a_claim_of_what_was_canceled_in_between_is_none(world: World) -> None:
     world.service.transcriptions.cancel(case.owner, case.id)
     assert held.go_on() is None
     ends(world, case, CANCELED)
+
+
+def bury(service: Service, case: Case) -> None:
+    service.dead_letters.bury(body_of(case.job))
+
+
+def test_a_claim_in_the_middle_of_a_burial_wins(world: World) -> None:
+    case = world.queued()
+    held = Held(world, lambda service: bury(service, case), "PutObject", "/records/")
+    claim = world.service.transcriptions.claim(case.job, "a worker")
+    held.go_on()
+    assert claim is not None
+    assert world.state(case) is State.RUNNING
+    work(world.service, claim)
+    ends(world, case, COMPLETED, run=1)
+
+
+def test_a_burial_in_the_middle_of_a_claim_wins(world: World) -> None:
+    case = world.queued()
+    held = Held(
+        world, lambda service: service.transcriptions.claim(case.job, "a worker"), "PutObject", "/records/"
+    )
+    bury(world.service, case)
+    assert held.go_on() is None
+    assert job_markers(world, case) == []
+    ends(world, case, FAILED, run=1)
+
+
+def test_a_burial_that_wakes_late_does_not_take_the_marker_of_a_retry(world: World) -> None:
+    case = world.queued()
+    held = Held(world, lambda service: bury(service, case), "DeleteObject", case.id)
+    world.service.transcriptions.retry(case.owner, case.id)
+    held.go_on()
+    assert job_markers(world, case) == [f"open/jobs/{case.owner}/{case.id}.2"]
+    ends(world, case, COMPLETED, run=2)
 
 
 # Delete and cancel against complete

@@ -175,6 +175,10 @@ class World:
             case "CompleteRequest":
                 part = self.part(begun)
                 values["body"] = {"parts": [{"PartNumber": 1, "ETag": part.etag}]}
+            case "TakeRequest":
+                key = f"inbox/{ANN}/{uuid.uuid4()}/talk.wav"
+                self.service.bucket.put(key, SPEECH, "audio/wav")
+                values["body"] = {"key": key}
             case other:
                 pytest.fail(f"{operation}: say in {__name__} what {other} may be")
         return values

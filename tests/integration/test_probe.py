@@ -4,6 +4,8 @@ SeaweedFS has all we need. moto's server serves S3 beside SQS and checks no sign
 does wrong is done by a `Bucket` of ours that stands in for one that does.
 """
 
+import json
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from bucketscribe.bucket import Bucket, Written
 from bucketscribe.presign import Presigner
-from bucketscribe.probe import Finding, Probe, Verdict, clock, probe_queue
+from bucketscribe.probe import Finding, Probe, Verdict, clock, probe_dead_letters, probe_queue
 from bucketscribe.queue import Queue
 from bucketscribe.settings import Settings
 from bucketscribe.up.home import Credentials
@@ -198,6 +200,28 @@ def test_a_lock_that_many_can_take_is_found(settings: Settings, servers: Servers
     }
 
 
+def test_what_minio_does_otherwise_is_covered_for(
+    settings: Settings, servers: Servers, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its listing of uploads takes a prefix for a key, and it keeps no rule that aborts (read, not seen)."""
+    listing = bucket.client.list_multipart_uploads
+
+    def of_this_key(**asked: Any) -> Any:
+        answer = listing(**asked)
+        uploads = [one for one in answer.get("Uploads", []) if one["Key"] == asked.get("Prefix")]
+        return {**answer, "Uploads": uploads}
+
+    rules: Any = {"Rules": [{"ID": "old", "Status": "Enabled", "Expiration": {"Days": 30}}]}
+    monkeypatch.setattr(bucket.client, "list_multipart_uploads", of_this_key)
+    monkeypatch.setattr(bucket.client, "get_bucket_lifecycle_configuration", lambda **_: rules)
+    findings = all_of(probe(settings, servers, bucket))
+    assert missing(findings) == {"lifecycle"}
+    assert "the sweep ends idle uploads" in findings["lifecycle"].means
+    assert findings["multipart abort"].verdict is Verdict.OK
+    monkeypatch.undo()
+    assert left(bucket) == []
+
+
 def test_a_bucket_that_is_not_there_is_the_only_finding(settings: Settings, servers: Servers) -> None:
     findings = all_of(probe(settings.model_copy(update={"bucket": "nowhere"}), servers))
     assert [(finding.name, finding.verdict) for finding in findings.values()] == [
@@ -254,6 +278,29 @@ def test_a_queue_that_is_not_there_is_found(queue: Queue) -> None:
     assert not finding.grave, "the sweep and the workers' own looks cover for it"
     with pytest.raises(ClientError):
         Queue(queue.client, f"{queue.url}-not").count()
+
+
+def test_where_dead_letters_go_is_told(settings: Settings) -> None:
+    queue = Queue.connect(settings)
+    (none,) = probe_dead_letters(queue, None)
+    assert (none.verdict, none.grave) == (Verdict.MISSING, False)
+    name = f"dead-{uuid.uuid4()}"
+    dead = Queue(queue.client, queue.client.create_queue(QueueName=name)["QueueUrl"])
+    arn = queue.client.get_queue_attributes(QueueUrl=dead.url, AttributeNames=["QueueArn"])["Attributes"]
+    policy = json.dumps({"deadLetterTargetArn": arn["QueueArn"], "maxReceiveCount": 5})
+    queue.client.set_queue_attributes(QueueUrl=queue.url, Attributes={"RedrivePolicy": policy})
+    (unwatched,) = probe_dead_letters(queue, None)
+    assert unwatched.verdict is Verdict.UNKNOWN
+    dead.client.send_message(QueueUrl=dead.url, MessageBody="dead")
+    (watched,) = probe_dead_letters(queue, dead)
+    assert (watched.verdict, watched.seen) == (
+        Verdict.OK,
+        f"put aside as {name} when received 5 times; 1 wait there",
+    )
+    (mistaken,) = probe_dead_letters(queue, queue)
+    assert mistaken.verdict is Verdict.MISSING
+    (gone,) = probe_dead_letters(queue, Queue(queue.client, f"{dead.url}-not"))
+    assert gone.verdict is Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError
-from bucketscribe.bucket import Document
+from bucketscribe.bucket import Document, Written
 from bucketscribe.queue import Message, Queue
 from bucketscribe.records import Failure, Progress, State, record_key
 from bucketscribe.service import Service
@@ -346,6 +346,35 @@ def test_a_recording_the_bucket_cannot_give_is_left_to_its_lease(
     again = claimed(service, upload.id)
     # It was the bucket's fault: no number of such leases fails the run.
     assert again.record.attempts == 0
+
+
+class Crammed(FailingReads):
+    """Stands in for a bucket that is full for a while: it takes no document, this often."""
+
+    refusals = 4
+
+    def replace(self, key: str, body: bytes, etag: str, content_type: str = "application/json") -> Written:
+        if self.refusals > 0:
+            self.refusals -= 1
+            answer: Any = {
+                "Error": {"Code": "XMinioStorageFull"},
+                "ResponseMetadata": {"HTTPStatusCode": 507},
+            }
+            raise ClientError(answer, "PutObject")
+        return super().replace(key, body, etag, content_type)
+
+
+def test_a_run_that_a_full_bucket_ends_is_given_back_when_there_is_room_and_loses_no_attempt(
+    uploader: Uploader, service: Service, bucket: LaterBucket
+) -> None:
+    upload = uploader.send(SPEECH)
+    settings = service.settings.model_copy(update={"heartbeat_seconds": 0.05})
+    crammed = Crammed(bucket.client, bucket.name)
+    worker = Worker(Service.of(settings, crammed, service.queue), make_engine(service.settings))
+    worker._work(claimed(service, upload.id))
+    assert crammed.refusals == 0
+    record = service.transcriptions.get("local", upload.id).record
+    assert (record.state, record.attempts, record.run) == (State.QUEUED, 0, 1)
 
 
 def test_a_saved_window_of_another_model_is_not_taken_for_ours(uploader: Uploader, service: Service) -> None:

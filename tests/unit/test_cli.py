@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 from tests.unit.standins import ID, ApiHandler, ApiStandIn, BucketHandler, BucketStandIn, document, stream
 
-COMMANDS = "transcribe ls show get cancel retry rm doctor up api worker sweep".split()
+COMMANDS = "transcribe ls show get cancel retry rm doctor setup purge up api worker sweep".split()
 GROUPS = {"keys": "new ls revoke".split(), "models": "get ls".split()}
 NOBODY = "http://127.0.0.1:9"
 KEY = f"bks_{'5ec2e7' * 6}0123"

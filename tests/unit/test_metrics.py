@@ -134,16 +134,16 @@ def documents(printed: str) -> list[dict[str, Any]]:
 def test_cloudwatch_gets_a_document_for_each_set_of_dimensions(capsys: pytest.CaptureFixture[str]) -> None:
     metrics.count("uploads_begun")
     metrics.count("transcriptions", state="uploading")
-    metrics.observe("request_seconds", 0.25, route="/s3/multipart", method="POST", status="2xx")
+    metrics.observe("real_time_factor", 25, engine="whisperx", model="base")
     assert capsys.readouterr().out == ""
     metrics.flush()
-    begun, moved, request = documents(capsys.readouterr().out)
+    begun, moved, speed = documents(capsys.readouterr().out)
     assert (begun["_aws"]["CloudWatchMetrics"][0]["Dimensions"], begun["uploads_begun"]) == ([[]], [1.0])
     assert (moved["state"], moved["transcriptions"]) == ("uploading", [1.0])
-    directive = request["_aws"]["CloudWatchMetrics"][0]
-    assert directive["Dimensions"] == [["route", "method", "status"]]
-    assert directive["Metrics"] == [{"Name": "request_seconds", "Unit": "Seconds"}]
-    assert (request["route"], request["method"], request["status"]) == ("/s3/multipart", "POST", "2xx")
+    directive = speed["_aws"]["CloudWatchMetrics"][0]
+    assert directive["Dimensions"] == [["engine", "model"]]
+    assert directive["Metrics"] == [{"Name": "real_time_factor", "Unit": "None"}]
+    assert (speed["engine"], speed["model"], speed["real_time_factor"]) == ("whisperx", "base", [25.0])
     metrics.flush()
     assert capsys.readouterr().out == ""
 
@@ -154,6 +154,13 @@ def test_cloudwatch_gets_each_value_once_however_many_there_are(capsys: pytest.C
         metrics.count("uploads_begun")
     metrics.flush()
     assert sum(sum(document["uploads_begun"]) for document in documents(capsys.readouterr().out)) == 300
+
+
+@pytest.mark.usefixtures("_on_a_lambda")
+def test_cloudwatch_is_not_told_what_the_gateway_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics.observe("request_seconds", 0.25, route="/s3/multipart", method="POST", status="2xx")
+    metrics.flush()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.usefixtures("_on_a_lambda")

@@ -4,11 +4,14 @@ A server of scripted answers stands in where SeaweedFS cannot be made to give th
 """
 
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -17,16 +20,22 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
 from bucketscribe import s3
 from bucketscribe.bucket import Bucket, Conflict, PartsRefused, UploadGone, error_code
 from bucketscribe.settings import Settings
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 KEY, SECRET, TOKEN = "AKIDEXAMPLE", "secret/+=key", "token/+=" * 20
 NOW = datetime(2026, 11, 21, 12, 0, 1, tzinfo=UTC)
-HEAD = b'HTTP/1.1 %s\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\nETag: "e"\r\n'
+HEAD = (
+    b"HTTP/1.1 %s\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\n"
+    b'Last-Modified: Sat, 21 Nov 2026 11:00:00 GMT\r\nETag: "e"\r\n'
+)
 UPLOAD = b"<InitiateMultipartUploadResult><UploadId>u-1</UploadId></InitiateMultipartUploadResult>"
 NO_UPLOADS = b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"
 PARTS = (
@@ -72,6 +81,9 @@ class Scripted(socketserver.StreamRequestHandler):
 
 class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Who does not trust us hangs up."""
 
     def __init__(self, *script: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Scripted)
@@ -278,3 +290,76 @@ def test_without_credentials_the_sdks_exception_is_raised(monkeypatch: pytest.Mo
     monkeypatch.setattr("boto3.Session.get_credentials", lambda _: None)
     with bucket_that_says(OK) as (bucket, _), pytest.raises(NoCredentialsError):
         bucket.get("k")
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Certificates of 127.0.0.1 and of another, each its own authority, with their keys."""
+    folder = tmp_path_factory.mktemp("certificates")
+    made = {}
+    for name, host in (("ours", "127.0.0.1"), ("stranger", "127.0.0.1"), ("elsewhere", "127.0.0.2")):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+            .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        made[name] = folder / f"{name}.pem"
+        made[name].write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("shown", "trusted", "refused"),
+    [
+        ("ours", "ours", None),
+        ("stranger", "ours", "self-signed certificate"),
+        ("elsewhere", "elsewhere", "doesn't match|mismatch"),
+    ],
+)
+def test_a_server_must_show_a_certificate_of_its_name_from_an_authority_we_trust(
+    certificates: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    shown: str,
+    trusted: str,
+    refused: str | None,
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates[shown])
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates[trusted]))
+    with Server(OK, OK) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            bucket = Bucket.connect(Settings(s3_endpoint=f"https://127.0.0.1:{server.server_address[1]}"))
+            if refused is None:
+                assert bucket.get("k") is not None
+            else:
+                with pytest.raises(BotoCoreError, match=refused):
+                    bucket.get("k")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_error_without_an_answer_has_no_code() -> None:
+    assert error_code(HTTPClientError(error=OSError("hung up"))) == (0, "")

@@ -71,6 +71,13 @@ def test_the_issuer_is_where_nobody_can_change_what_it_says(url: str) -> None:
     assert Settings(oidc_issuer=url, oidc_jwks_url=url).oidc_issuer == url
 
 
+def test_the_job_queue_is_not_taken_for_that_of_dead_letters() -> None:
+    url = "https://sqs.eu-central-1.amazonaws.com/123456789012/jobs"
+    with pytest.raises(ValidationError, match="every job in it would be failed"):
+        Settings(queue_url=url, dead_letters_url=url)
+    assert Settings(queue_url=url, dead_letters_url=f"{url}-dead").dead_letters_url == f"{url}-dead"
+
+
 def test_secrets_are_not_shown() -> None:
     settings = Settings(secret="a long enough secret", hf_token="hf_a_long_enough_token")
     assert "long_enough" not in repr(settings).replace(" ", "_")

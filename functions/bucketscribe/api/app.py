@@ -12,8 +12,9 @@ from .. import metrics as collected
 from ..auth import check_reach
 from ..service import Service
 from ..settings import Settings
-from . import health, metrics, problems, sessions, transcriptions, uploads
+from . import events, health, metrics, problems, sessions, transcriptions, uploads
 from .completions import Completions
+from .gateway import Gateway
 from .guard import LOOPBACK_ORIGIN, Guard
 from .openapi import TOKEN_PREFIX, document_of
 from .request_log import InternalErrors, RequestLog
@@ -57,10 +58,14 @@ def create_app(service: Service | None = None) -> FastAPI:
     app.state.service = service
     app.state.completions = Completions()
     app.state.looks = health.Looks()
-    app.state.streams = Streams()
-    app.state.guard = Guard(settings, service.bucket, on_lambda="AWS_LAMBDA_FUNCTION_NAME" in os.environ)
+    on_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
+    app.state.streams = Streams(held=on_lambda)
+    app.state.events = events.UnderWay()
+    app.state.guard = Guard(settings, service.bucket, on_lambda=on_lambda)
     # The last one added is the outermost.
     app.add_middleware(InternalErrors)
+    if on_lambda:
+        app.add_middleware(Gateway)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
@@ -78,6 +83,8 @@ def create_app(service: Service | None = None) -> FastAPI:
     problems.install(app)
     for module in (uploads, transcriptions, sessions, health, metrics):
         app.include_router(module.router)
+    if settings.events_token is not None:
+        app.include_router(events.router)
     app.include_router(uploads.router, prefix=TOKEN_PREFIX, dependencies=[Depends(_path_token)])
     app.openapi = partial(document_of, app)  # type: ignore[method-assign]
     return app

@@ -2,6 +2,9 @@
 
 S3 can take minutes to put a very large upload together, and an HTTP API cuts its callers off after 30 s. So
 each completion runs in a thread of its own, at most one an upload, and goes on when its caller was answered.
+
+A Lambda is frozen then, and perhaps never thawed. What its thread leaves undone is what was promised, and is
+done by whoever is told that the object is there, or by the sweep; a thread that is thawed finds it done.
 """
 
 import asyncio

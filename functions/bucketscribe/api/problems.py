@@ -5,6 +5,7 @@ from collections import defaultdict
 from typing import Any
 
 import structlog
+from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -13,13 +14,22 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from ..bucket import StorageError
+from ..bucket import Bucket, StorageError
 from ..errors import PROBLEMS, Problem
 from ..records import NoRecord
 
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
+
+STORAGE_FULL = (
+    "The object store takes no more: its disk is full, or its quota used up. Nothing is lost. Ask whoever "
+    "runs it to free space, as by `bucketscribe purge`, or to raise the quota; then try again. An upload in "
+    "progress goes on with what was sent, if it has not been idle for too long by then."
+)
+
+
+ANYWHERE = ("invalid_request", "storage_unavailable", "storage_full")
 
 
 class ProblemDocument(BaseModel):
@@ -42,7 +52,7 @@ def problems(*codes: str, everywhere: bool = True) -> dict[int | str, dict[str, 
     And with those that any route can have, unless told that they stand there already.
     """
     by_status: dict[int, dict[str, Any]] = defaultdict(dict)
-    for code in (*codes, *(("invalid_request", "storage_unavailable") if everywhere else ())):
+    for code in (*codes, *(ANYWHERE if everywhere else ())):
         status, title = PROBLEMS[code]
         by_status[status][code] = {"summary": title, "value": Problem(code, f"{title}.").document()}
     schema = {"$ref": "#/components/schemas/ProblemDocument"}
@@ -112,6 +122,10 @@ def install(app: FastAPI) -> None:
         return answer(Problem("invalid_request", str(error.detail)))
 
     async def storage(request: Request, error: Exception) -> JSONResponse:
+        bucket: Bucket = request.app.state.service.bucket
+        if await to_thread.run_sync(bucket.is_full, error):
+            log.error("storage full", code="storage_full", reason=str(error))
+            return answer(Problem("storage_full", STORAGE_FULL))
         log.error("storage unavailable", code="storage_unavailable", reason=str(error))
         detail = "The object store does not answer as it should. Nothing is lost; try again in a moment."
         return answer(Problem("storage_unavailable", detail), {"Retry-After": "5"})

@@ -13,14 +13,21 @@ from ..errors import Problem
 MOST = 100
 """Open streams of one owner, in one process: a page follows what is in progress."""
 
+HELD_SECONDS = 20.0
+"""How long a stream that is held may last: less than anybody in front of us waits."""
+
 THREADS = 8
 RETRY_SECONDS = 5
 
 
 class Streams:
-    """The streams of one application; for one event loop."""
+    """The streams of one application; for one event loop.
 
-    def __init__(self) -> None:
+    `held` are those that reach their readers only when they end, as a Lambda has it.
+    """
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.held = held
         self.threads = CapacityLimiter(THREADS)
         self._open: Counter[str] = Counter()
 

@@ -12,20 +12,21 @@ import structlog
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..auth import Scope
 from ..bucket import StorageError
 from ..errors import Problem
+from ..inbox import refusal
 from ..media import object_name
 from ..options import Options
 from ..records import FINAL, Failure, NoRecord, Progress, Record, State, Stored, Warning
 from ..service import Service
 from ..transcript import FORMATS
-from .context import TheOwner, TheService
+from .context import TheCompletions, TheOwner, TheService
 from .guard import Guard, GuardedRoute, needs
 from .problems import problems
-from .streams import Streams
+from .streams import HELD_SECONDS, Streams
 
 log = structlog.get_logger()
 
@@ -65,6 +66,7 @@ class Transcription(BaseModel):
     error: Failure | None
     timings: dict[str, float] | None = Field(description="Seconds by stage.")
     partial: bool = Field(description="It has failed, but there is a transcript up to where it did.")
+    inbox: str | None = Field(description="The key in the inbox it came from, if it did.")
 
     @classmethod
     def of(cls, record: Record) -> Self:
@@ -89,7 +91,34 @@ class Transcription(BaseModel):
             error=record.error,
             timings=record.timings,
             partial=record.partial,
+            inbox=None if record.inbox is None else record.inbox.key,
         )
+
+
+class TakeRequest(BaseModel):
+    """Which object of one's inbox is to be transcribed, and how."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"key": "inbox/local/meetings/talk.mp3", "options": {"language": "en"}}]
+        },
+    )
+
+    key: str = Field(
+        min_length=1, max_length=1024, description="Under `inbox/{owner}/`; the owner is that of one's keys."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="As in `metadata` of an upload, without what the object itself says.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_url(cls, values: object) -> object:
+        if isinstance(values, dict) and "url" in values:
+            raise ValueError("a url cannot be fetched yet; upload the recording, or put it into the inbox")
+        return values
 
 
 class TranscriptionPage(BaseModel):
@@ -116,6 +145,44 @@ def list_transcriptions(
     return TranscriptionPage(
         transcriptions=[Transcription.of(record) for record in records], cursor=following
     )
+
+
+@router.post(
+    "",
+    summary="Transcribe an object of the inbox",
+    openapi_extra=needs(Scope.UPLOAD),
+    description="Any S3 tool may have put it there. It is found without this, too: who asks is told the id, "
+    "and sets the options, unless a worker or other options were faster. Asked again, also after the object "
+    "has left the inbox, it answers 200 with the same transcription. What takes long to copy is "
+    "still `uploading` in the answer.",
+    status_code=201,
+    responses=problems(
+        *("not_yours", "not_in_inbox", "unknown_option", "invalid_option", "not_possible"),
+        *("unsupported_media", "too_large", "busy"),
+    )
+    | {
+        200: {"model": Transcription, "description": "It was taken before."},
+        201: {"headers": {"Location": {"schema": {"type": "string"}}}},
+    },
+)
+async def take(
+    asked: TakeRequest,
+    response: Response,
+    service: TheService,
+    owner: TheOwner,
+    completions: TheCompletions,
+) -> Transcription:
+    stored, new = await to_thread.run_sync(service.inbox.request, owner, asked.key, asked.options)
+    record = await completions.run(
+        stored.record.id,
+        lambda: service.inbox.go_on(stored).record,
+        lambda: service.transcriptions.get(owner, stored.record.id).record,
+    )
+    if (problem := refusal(record)) is not None:
+        raise problem
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = f"/transcriptions/{record.id}"
+    return Transcription.of(record)
 
 
 @router.get(
@@ -145,7 +212,8 @@ def read(
     summary="Follow a transcription by server-sent events",
     openapi_extra=needs(Scope.READ),
     description="An event `transcription` at every change, its data a transcription and its id the version. "
-    "The stream ends with a final state, or after `wait` seconds; a client goes on with `Last-Event-ID`.",
+    "The stream ends with a final state, or after `wait` seconds; a client goes on with `Last-Event-ID`. "
+    "Behind an HTTP API of AWS it ends with its first event, and after 20 s at most.",
     response_class=StreamingResponse,
     responses=problems("no_such_transcription")
     | {
@@ -182,6 +250,8 @@ async def events(
     streams: Streams = request.app.state.streams
     streams.check(owner)
     first = await to_thread.run_sync(_read, service, owner, id, limiter=streams.threads)
+    if streams.held:
+        wait = min(wait, HELD_SECONDS)
     seen = int(last_event_id) if last_event_id and _VERSION.fullmatch(last_event_id) else -1
     guard: Guard = request.app.state.guard
     admitted = partial(guard.still_admits, request)
@@ -209,6 +279,8 @@ async def _changes(
             seen, quiet_since = record.version, time.monotonic()
             data = Transcription.of(record).model_dump_json()
             yield f"id: {record.version}\nevent: transcription\ndata: {data}\n\n"
+            if streams.held:
+                return
         elif time.monotonic() - quiet_since > KEEP_ALIVE_SECONDS:
             quiet_since = time.monotonic()
             yield ": still here\n\n"
@@ -231,17 +303,20 @@ async def _changes(
     openapi_extra=needs(Scope.READ),
     status_code=307,
     response_class=RedirectResponse,
-    responses=problems("no_such_transcription", "not_ready")
+    responses=problems("no_such_transcription", "not_ready", "no_longer_kept")
     | {307: {"description": "A presigned URL of the file in the bucket."}},
 )
 def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> RedirectResponse:
     record = service.transcriptions.get(owner, id).record
     if not record.has_transcript:
         raise _not_ready(record)
+    key = f"{record.results_prefix}transcript.{format}"
+    if service.bucket.find(key) is None:
+        raise _no_longer_kept("transcript")
     # As in the bucket: a name as it was given can be too long for a header, or be made to deceive.
     name = object_name(record.name)
     url = service.presigner.get(
-        f"{record.results_prefix}transcript.{format}",
+        key,
         expires_seconds=service.settings.url_expires_seconds,
         now=datetime.now(UTC),
         filename=f"{name.rpartition('.')[0] or name}.{format}",
@@ -258,14 +333,14 @@ def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> 
     "writes (JSON, version 2): pairs of the lowest and the highest sample, at most 4,096 of them.",
     status_code=307,
     response_class=RedirectResponse,
-    responses=problems("no_such_transcription", "not_ready")
+    responses=problems("no_such_transcription", "not_ready", "no_longer_kept")
     | {307: {"description": "A presigned URL of the file in the bucket."}},
 )
 def peaks(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
     record = service.transcriptions.get(owner, id).record
     key = f"{record.results_prefix}peaks.json"
-    if not record.has_transcript and service.bucket.find(key) is None:
-        raise _not_ready(record)
+    if service.bucket.find(key) is None:
+        raise _no_longer_kept("transcript") if record.has_transcript else _not_ready(record)
     url = service.presigner.get(
         key,
         expires_seconds=service.settings.url_expires_seconds,
@@ -283,14 +358,14 @@ def peaks(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
     openapi_extra=needs(Scope.READ),
     status_code=307,
     response_class=RedirectResponse,
-    responses=problems("no_such_transcription", "not_ready", "recording_changed")
+    responses=problems("no_such_transcription", "not_ready", "no_longer_kept", "recording_changed")
     | {307: {"description": "A presigned URL of the recording in the bucket."}},
 )
 def media(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
     record = service.transcriptions.get(owner, id).record
     found = service.bucket.find(record.key) if record.etag is not None else None
     if found is None:
-        raise _not_ready(record)
+        raise _not_ready(record) if record.etag is None else _no_longer_kept("recording")
     if found.etag != record.etag:
         raise Problem("recording_changed", "The recording is not the accepted one; upload it again.")
     url = service.presigner.get(
@@ -344,6 +419,14 @@ def _read(service: Service, owner: str, id: str) -> Stored:
         service.uploads.finish(owner, id)
         return service.transcriptions.get(owner, id)
     return stored
+
+
+def _no_longer_kept(what: str) -> Problem:
+    return Problem(
+        "no_longer_kept",
+        f"The {what} is no longer kept here; what ended long ago is removed. Upload the recording again to "
+        "have it transcribed anew.",
+    )
 
 
 def _not_ready(record: Record) -> Problem:

@@ -196,7 +196,8 @@ def params(
     "/multipart/{upload_id}/batch",
     summary="Sign many parts",
     openapi_extra=needs(Scope.UPLOAD),
-    responses=problems("not_yours", "no_such_upload", "invalid_part_number"),
+    description="Behind an HTTP API of AWS an answer has room for some 3,000 of them.",
+    responses=problems("not_yours", "no_such_upload", "invalid_part_number", "answer_too_large"),
 )
 def sign_batch(
     upload_id: UploadId,

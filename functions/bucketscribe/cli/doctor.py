@@ -142,7 +142,7 @@ def _of_store(settings: "Settings") -> Iterator[tuple[str, "Finding"]]:
 
     from ..bucket import Bucket
     from ..presign import Presigner
-    from ..probe import Finding, Probe, Verdict, probe_queue
+    from ..probe import Finding, Probe, Verdict, probe_dead_letters, probe_queue
     from ..queue import Queue
 
     credentials = sdk_credentials()
@@ -163,7 +163,10 @@ def _of_store(settings: "Settings") -> Iterator[tuple[str, "Finding"]]:
     if settings.queue_url is None:
         yield "queue", Finding("queue", Verdict.UNKNOWN, "BUCKETSCRIBE_QUEUE_URL is not set", needed=False)
     else:
-        for finding in probe_queue(Queue.connect(settings)):
+        queue, url = Queue.connect(settings), settings.dead_letters_url
+        for finding in probe_queue(queue):
+            yield "queue", finding
+        for finding in probe_dead_letters(queue, Queue(queue.client, url) if url else None):
             yield "queue", finding
 
 

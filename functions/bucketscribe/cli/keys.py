@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from .arguments import STANDARD
-from .operator import DataDir, sdk_credentials, settings_of
+from .operator import DataDir, known_settings, sdk_credentials
 from .output import clean, fail, note, say, senseless
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..keys import Held, Keys
     from ..settings import Settings
 
@@ -74,7 +72,7 @@ def new(
     wanted = set(scope or (Scope.UPLOAD, Scope.READ, Scope.WRITE))
     scopes = tuple(auth.Scope(known) for known in Scope if known in wanted)
     when = None if expires is None else _when(expires)
-    settings = _settings(data_dir)
+    settings = known_settings(data_dir)
     with _kept(settings) as keys:
         end = None if when is None else _end(when, keys.bucket.now())
         text = keys.new(name, whose, scopes, end)
@@ -95,7 +93,7 @@ def ls(
 
     In a pipe, a line each with tabs between id, time of creation, owner, scopes, end and name.
     """
-    with _kept(_settings(data_dir)) as keys:
+    with _kept(known_settings(data_dir)) as keys:
         found = sorted(keys.all(), key=_created, reverse=True)
         now = keys.bucket.now()
     if as_json:
@@ -129,7 +127,7 @@ def revoke(
 
     _check_argument(key, "KEY")
     digest = _digest_of_input() if key == STANDARD else None
-    with _kept(_settings(data_dir)) as keys:
+    with _kept(known_settings(data_dir)) as keys:
         if digest is None:
             digest = _named(keys, key)
         else:
@@ -140,16 +138,6 @@ def revoke(
         keys.revoke(digest)
     say(f"{_id(digest)}  revoked")
     note(f"Servers that have just seen it may take it for {REMEMBERED_SECONDS:g} s more.")
-
-
-def _settings(data_dir: "Path | None") -> "Settings":
-    settings = settings_of(data_dir)
-    if settings is None:
-        fail(
-            "No bucket is known here: give --data-dir of a running `up`, such as .data, or set "
-            "BUCKETSCRIBE_BUCKET, and BUCKETSCRIBE_S3_ENDPOINT unless it is one of AWS. [no_bucket]"
-        )
-    return settings
 
 
 @contextmanager

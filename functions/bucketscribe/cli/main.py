@@ -15,6 +15,8 @@ from . import acting, keys, listing, models, serve
 from .arguments import examples
 from .doctor import doctor
 from .output import NOBODY_READS
+from .purge import purge
+from .setup import setup
 from .transcribe import transcribe
 
 STATUSES = """\b
@@ -98,6 +100,15 @@ command(
         "bucketscribe doctor --worker --json",
     )
 )(doctor)
+command(
+    epilog=examples(
+        "bucketscribe setup",
+        "bucketscribe setup --events arn:minio:sqs::bucketscribe:webhook",
+    )
+)(setup)
+command(
+    epilog=examples("bucketscribe purge --older-than 30d --dry-run", "bucketscribe purge --older-than 30d")
+)(purge)
 keys_app = typer.Typer(
     name="keys",
     help="Make, list and revoke API keys, as the operator of the bucket.",

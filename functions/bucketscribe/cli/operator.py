@@ -40,6 +40,17 @@ def settings_of(data_dir: Path | None) -> "Settings | None":
     return settings if named else None
 
 
+def known_settings(data_dir: Path | None) -> "Settings":
+    """The settings of this machine's bucket; ends the command where it has none."""
+    settings = settings_of(data_dir)
+    if settings is None:
+        fail(
+            "No bucket is known here: give --data-dir of a running `up`, such as .data, or set "
+            "BUCKETSCRIBE_BUCKET, and BUCKETSCRIBE_S3_ENDPOINT unless it is one of AWS. [no_bucket]"
+        )
+    return settings
+
+
 def sdk_credentials() -> "Credentials":
     """What boto3 finds to sign requests with; ends the command where it finds nothing."""
     import boto3
@@ -54,6 +65,7 @@ def sdk_credentials() -> "Credentials":
 
 def _settings_of_up(data_dir: Path) -> "Settings":
     """As `bucketscribe up` gives them to its own processes."""
+    from ..setup import DEAD_JOBS, JOBS
     from ..up import ports, processes
     from ..up.home import Credentials, remembered_ports
 
@@ -73,6 +85,7 @@ def _settings_of_up(data_dir: Path) -> "Settings":
         update={
             "s3_endpoint": processes.endpoint(chosen.s3),
             "sqs_endpoint": processes.endpoint(chosen.sqs),
-            "queue_url": processes.queue_url(chosen),
+            "queue_url": processes.queue_url(chosen, JOBS),
+            "dead_letters_url": processes.queue_url(chosen, DEAD_JOBS),
         }
     )

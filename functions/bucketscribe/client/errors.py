@@ -30,12 +30,22 @@ class ServerProblem(ClientError):
 
 
 class BucketRefused(ClientError):
-    """The bucket's refusal. `reason` is S3's own error code, such as `AccessDenied`."""
+    """The bucket's refusal. `reason` is S3's own error code, such as `AccessDenied`; `full`, its meaning."""
 
-    def __init__(self, status: int, reason: str, what: str) -> None:
-        super().__init__("bucket_refused", f"The bucket refused {what}: {status} {reason}".rstrip() + ".")
+    def __init__(self, status: int, reason: str, what: str, *, full: bool = False) -> None:
+        said = f"{status} {reason}".rstrip()
+        if full:
+            why = (
+                f"The bucket takes no more ({said}, for {what}): its disk is full, or its quota used up. "
+                "Ask whoever runs it to free space."
+            )
+        else:
+            hint = " Its disk may be full." if (status, reason) == (500, "InternalError") else ""
+            why = f"The bucket refused {what}: {said}.{hint}"
+        super().__init__("storage_full" if full else "bucket_refused", why)
         self.status = status
         self.reason = reason
+        self.full = full
 
 
 class UploadFailed(ClientError):

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
+from ..capacity import says_full
 from .api import CONNECT_SECONDS, reason
 from .backoff import Backoff
 from .climb import Climb
@@ -273,7 +274,7 @@ class Transfer:
                         return etag
                     continue
                 error = refusal(response, f"part {part.number}")
-                if response.status == HTTPStatus.FORBIDDEN:
+                if response.status == HTTPStatus.FORBIDDEN and not error.full:
                     refusals += 1
                     if refusals == REFUSALS:
                         raise error
@@ -318,15 +319,15 @@ class Transfer:
 
 def refusal(response: BaseHTTPResponse, what: str) -> BucketRefused:
     """What the bucket says in its XML error, by S3's code."""
-    code = re.search(rb"<Code>([^<]{1,100})</Code>", response.data)
-    return BucketRefused(
-        response.status, code[1].decode(errors="replace") if code else str(response.reason or ""), what
-    )
+    found = re.search(rb"<Code>([^<]{1,100})</Code>", response.data)
+    code = found[1].decode(errors="replace") if found else str(response.reason or "")
+    full = says_full(response.status, code, response.data.decode(errors="replace"))
+    return BucketRefused(response.status, code, what, full=full)
 
 
 def is_passing(error: BucketRefused) -> bool:
     """Whether the bucket may think otherwise the next time."""
-    return (
+    return not error.full and (
         error.status >= 500
         or error.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
         or error.reason == "RequestTimeout"  # S3's, with a 400: the body came too slowly

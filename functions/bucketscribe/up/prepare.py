@@ -1,19 +1,17 @@
-"""What the bucket and the queues must be before the first request: made if missing, put right if not.
+"""The embedded servers made ready for the first request, at every start.
 
-Everything here can be repeated. A server that does not answer yet is `NotReady`. Rules come from the upload
-page's needs (CORS) and from what S3 itself clears up (lifecycle); servers without the latter are left to the
-sweep.
+What bucket and queues must be like stands in `setup.py`. Everything here can be repeated. A server that does
+not answer yet is `NotReady`.
 """
 
-import json
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ..setup import set_up_bucket, set_up_queues
 from .child import NotReady
 from .home import Credentials
 
@@ -21,13 +19,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-JOBS = "bucketscribe-jobs"
-DEAD_JOBS = "bucketscribe-jobs-dead"
 PROBE = "ready"
 """Key of an object that is written, read and deleted again."""
 
-MAX_RECEIVES = 5
-DEAD_JOBS_KEPT_SECONDS = 14 * 24 * 3600
 CONFIG = Config(
     connect_timeout=1,
     read_timeout=5,
@@ -67,36 +61,7 @@ def prepare_bucket(client: "S3Client", bucket: str, origins: Sequence[str]) -> N
     Returns when it holds what is written: SeaweedFS answers for buckets seconds before its volumes are there.
     """
     try:
-        with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
-            client.create_bucket(Bucket=bucket)
-        client.put_bucket_cors(
-            Bucket=bucket,
-            CORSConfiguration={
-                "CORSRules": [
-                    {
-                        "AllowedOrigins": list(origins),
-                        "AllowedMethods": ["GET", "PUT", "POST", "HEAD"],
-                        "AllowedHeaders": ["*"],
-                        "ExposeHeaders": ["ETag", "Location"],
-                        "MaxAgeSeconds": 3600,
-                    }
-                ]
-            },
-        )
-        with suppress(ClientError):
-            client.put_bucket_lifecycle_configuration(
-                Bucket=bucket,
-                LifecycleConfiguration={
-                    "Rules": [
-                        {
-                            "ID": "abort-incomplete-uploads",
-                            "Status": "Enabled",
-                            "Filter": {"Prefix": ""},
-                            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
-                        }
-                    ]
-                },
-            )
+        list(set_up_bucket(client, bucket, origins))
         client.put_object(Bucket=bucket, Key=PROBE, Body=b"ready")
         client.get_object(Bucket=bucket, Key=PROBE)["Body"].read()
         client.delete_object(Bucket=bucket, Key=PROBE)
@@ -107,13 +72,6 @@ def prepare_bucket(client: "S3Client", bucket: str, origins: Sequence[str]) -> N
 def prepare_queues(client: "SQSClient") -> None:
     """Make the job queue and the one for messages nobody could read or claim."""
     try:
-        dead = client.create_queue(
-            QueueName=DEAD_JOBS, Attributes={"MessageRetentionPeriod": str(DEAD_JOBS_KEPT_SECONDS)}
-        )["QueueUrl"]
-        arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"][
-            "QueueArn"
-        ]
-        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": MAX_RECEIVES})
-        client.create_queue(QueueName=JOBS, Attributes={"RedrivePolicy": redrive})
+        list(set_up_queues(client))
     except (BotoCoreError, ClientError) as error:
         raise NotReady(str(error)) from error

@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from ..settings import Settings
+from ..setup import DEAD_JOBS, JOBS
 from .checks import CannotStart
 from .child import Child, NotReady
 from .home import Credentials, Home
 from .ports import GRPC_OFFSET, LOOPBACK, SEAWEEDFS_PORTS, Ports
-from .prepare import JOBS, prepare_bucket, prepare_queues, s3_client, sqs_client
+from .prepare import prepare_bucket, prepare_queues, s3_client, sqs_client
 
 VOLUME_MB = 256
 """SeaweedFS keeps data in volumes of this size; reclaiming one needs as much free space again."""
@@ -128,7 +129,8 @@ def our_environment(settings: Settings, home: Home, ports: Ports, credentials: C
         "data_dir": str(home.path),
         "s3_endpoint": endpoint(ports.s3),
         "sqs_endpoint": endpoint(ports.sqs),
-        "queue_url": queue_url(ports),
+        "queue_url": queue_url(ports, JOBS),
+        "dead_letters_url": queue_url(ports, DEAD_JOBS),
         "bucket": settings.bucket,
         "region": settings.region,
         "secret": settings.secret.get_secret_value() if settings.secret else credentials.secret,
@@ -149,9 +151,9 @@ def our_environment(settings: Settings, home: Home, ports: Ports, credentials: C
     }
 
 
-def queue_url(ports: Ports) -> str:
-    """URL of the job queue, as moto makes them."""
-    return f"{endpoint(ports.sqs)}/{MOTO_ACCOUNT}/{JOBS}"
+def queue_url(ports: Ports, name: str) -> str:
+    """URL of a queue, as moto makes them."""
+    return f"{endpoint(ports.sqs)}/{MOTO_ACCOUNT}/{name}"
 
 
 def bare_environment() -> dict[str, str]:

@@ -40,6 +40,10 @@ HUNG_SECONDS = 900.0
 """Work that was not heard of for this long will not be heard of any more; a batch takes minutes at most."""
 
 
+EXCUSE_SECONDS = 600.0
+"""How long a bucket that takes nothing is told so again and again; then the lease's end is an attempt."""
+
+
 class Attempt:
     """A claim that is worked on. `ended` is called, in its thread, when it is over."""
 
@@ -160,7 +164,8 @@ class Attempt:
         left = self.status.window_left
         return most if left is not None and left <= most else 0
 
-    def _renew(self, *, excused: bool = False) -> None:
+    def _renew(self, *, excused: bool = False) -> bool:
+        """Say that the worker lives; False if the bucket took no word of it."""
         # Two threads do it: the one that un-excuses a lease must be the last to write.
         with self._renewing:
             excused = excused or (self.alone and not self.turn.taken)
@@ -176,6 +181,23 @@ class Attempt:
             except (Problem, *StorageError) as error:
                 code = "storage_unavailable"
                 log.warning("lease not renewed", **self._names, code=code, reason=str(error))
+                return False
+        return True
+
+    def _excuse(self) -> None:
+        """Have the lease end as no attempt. A bucket that is full, or gone, takes word of that only later.
+
+        The pause has been had by then, so the run is given back. Raises LeaseLost.
+        """
+        until = time.monotonic() + EXCUSE_SECONDS
+        written = self._renew(excused=True)
+        while not written and not self._stops and time.monotonic() < until:
+            with suppress(Empty):
+                self._wake.get(timeout=self.service.settings.heartbeat_seconds)
+            self._looked = time.monotonic()
+            with suppress(Problem, *StorageError):
+                self.service.transcriptions.release(self.claim)
+                written = True
 
     def _give_back(self) -> None:
         try:
@@ -224,7 +246,7 @@ class Attempt:
                     # Not given back: the lease that ends by itself is the pause before the next attempt.
                     code = "storage_unavailable"
                     log.warning("bucket fails", **self._names, code=code, reason=str(outcome))
-                    self._renew(excused=True)
+                    self._excuse()
                 case _:
                     log.error("engine failed", **self._names, code="engine_failed", exc_info=outcome)
                     message = f"{FAILURES['engine_failed']} {type(outcome).__name__}: {outcome}"

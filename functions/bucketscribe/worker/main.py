@@ -27,7 +27,7 @@ from ..bucket import StorageError
 from ..errors import Problem
 from ..markers import Kind
 from ..monitoring import serve_monitoring
-from ..queue import Job
+from ..queue import Job, Message
 from ..service import Service
 from ..settings import Settings
 from ..transcriptions import Claim
@@ -217,12 +217,22 @@ class Worker:
         except ValueError:
             # Another version of us may be able to read it; if nobody is, it becomes a dead letter.
             return None
+        except (Problem, *StorageError):
+            self._put_back(message)
+            raise
         try:
             self.service.queue.delete(message)
         except StorageError as error:
             job, code = message.job, "queue_unavailable"
             log.warning("message not deleted", id=job.id, owner=job.owner, code=code, reason=str(error))
         return claim
+
+    def _put_back(self, message: Message) -> None:
+        """What the bucket refuses, for however long, must not count as if the job could not be taken."""
+        try:
+            self.service.queue.put_back(message)
+        except StorageError as error:
+            log.warning("message not put back", code="queue_unavailable", reason=str(error))
 
     def _claim(self, job: Job) -> Claim | None:
         try:
