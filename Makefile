@@ -42,11 +42,11 @@ test: lint
 test-long: $(WHISPERX)
 	$(BIN)/pytest -m long
 
-test-deploy: $(ALL) $(foreach tool,sam checkov ministack lambda,.tools/$(tool)/.installed)
+test-deploy: $(ALL) $(foreach tool,sam checkov ministack lambda compose,.tools/$(tool)/.installed)
 	$(BIN)/pytest -m deploy
 
 test-localstack: $(ALL) .tools/localstack/.installed
-	$(BIN)/pytest -m localstack
+	BUCKETSCRIBE_TEST_SERVERS=localstack $(BIN)/pytest -m "localstack and not long"
 
 test-all: test test-long test-deploy test-localstack
 
