@@ -111,7 +111,8 @@ class Arrivals:
         if arrival.bucket != self.bucket:
             log.info("arrival in another bucket", bucket=arrival.bucket, key=arrival.key)
         elif arrival.key.startswith(PREFIX):
-            self.inbox.take(arrival.key)
+            if self.inbox.takes(arrival.key):
+                self.inbox.take(arrival.key)
         elif arrival.key.startswith(UPLOADS):
             owner = arrival.key.split("/")[1]
             self.uploads.finish(owner, owned_id(owner, arrival.key))

@@ -6,7 +6,9 @@ server's `Date` (whole seconds). Sources: the S3 API reference, "Conditional wri
 "Uploading and copying objects using multipart upload".
 """
 
+import math
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 WRITING = frozenset({"PutObject", "CopyObject", "UploadPartCopy"})
 """Operations that need room for bytes."""
+
+REMEMBERED_SECONDS = 5.0
+"""So long nobody tries again whether there is room: a server in trouble has enough to do."""
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
@@ -112,6 +117,8 @@ class Bucket:
         self.name = name
         # What is asked for with every upload goes this way; the SDK's client is for the rest.
         self._s3 = S3(client, name)
+        # When it was last tried whether there is room, by our own clock, and what came of it.
+        self._fullness = (-math.inf, False)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -303,19 +310,29 @@ class Bucket:
             return True
         if status != 500 or getattr(error, "operation_name", "") not in WRITING:
             return False
-        # SeaweedFS without room for a byte still takes an object that has none: that is a name only.
+        tried, full = self._fullness
+        if time.monotonic() - tried > REMEMBERED_SECONDS:
+            full = self._takes_no_byte()
+            self._fullness = (time.monotonic(), full)
+        return full
+
+    def _takes_no_byte(self) -> bool:
+        """Whether the server takes empty objects only, as SeaweedFS without room does: they are but names.
+
+        Each request once: whoever asks has failed several times.
+        """
         key = f"probe/{os.urandom(8).hex()}/room"
         try:
-            self.put(key, b"")
+            self._s3.ask("PutObject", "PUT", key, attempts=1)
         except StorageError:
             return False
         try:
-            self.put(key, b"1")
+            self._s3.ask("PutObject", "PUT", key, body=b"1", attempts=1)
         except StorageError as again:
             return error_code(again)[0] == 500
         finally:
             with suppress(*StorageError):
-                self.delete(key)
+                self._s3.ask("DeleteObject", "DELETE", key, attempts=1)
         return False
 
     def now(self) -> datetime:

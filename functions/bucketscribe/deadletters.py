@@ -2,11 +2,11 @@
 
 The queue itself counts how often a message was received without being deleted, and puts it aside (SQS's
 redrive policy; ElasticMQ and moto have the same). A worker deletes a message as soon as it has claimed its
-run, or found that there is nothing to claim; what the bucket refuses meanwhile is not the message's fault,
-and has the worker send it anew. So what dies is a message
+run, or found that there is nothing to claim. What the bucket refuses meanwhile is not the message's fault,
+nor is a record that only a newer version can read: the worker sends it anew. So what dies is a message
 
-- that nobody can read, or whose record nobody can read: nothing is changed. A job that such a message may
-  have been for has its marker still, by which the sweep sends another;
+- that nobody can read: nothing is changed. A job that it may have been for has its marker still, by which
+  the sweep sends another;
 - of a run that workers die of before they have claimed it: it is failed as `never_started`, so that it
   neither ends one worker after another nor is queued for ever. Its owner can retry it.
 

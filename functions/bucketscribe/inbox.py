@@ -6,8 +6,8 @@ anew is a new one. What may die between two requests, and who goes on:
 
 - *begin*: marker → record. Died before the record: the object still lies there, and who finds it next begins.
 - *go on*: the server copies the object to its place under `uploads/`, a large one in parts of a multipart
-  upload that the record names → `uploads.finish` accepts or refuses it, as any upload. Died anywhere: the
-  sweep finds the marker and goes on, with the parts that are missing.
+  upload that the record names → `uploads.finish` accepts or refuses it, as any upload. Died anywhere, or out
+  of time: the sweep finds the marker and goes on, with the parts that are missing.
 - *look*, by the sweep: an object whose copy was accepted is removed, if it is still the same. Not at once:
   the tool that put it there may want to see it. What was refused, or canceled, stays until its owner removes
   it or deletes the transcription: it may be the only copy. Died anywhere: the next sweep looks again.
@@ -17,7 +17,7 @@ cancels its transcription. Sources: the S3 API reference, CopyObject and UploadP
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -28,8 +28,8 @@ import structlog
 from botocore.exceptions import ClientError
 
 from . import media
-from .auth import is_owner
-from .bucket import Bucket, Conflict, Found, Listed, UploadGone, error_code
+from .auth import OPEN_OWNER, is_owner
+from .bucket import Bucket, Conflict, Found, Listed, StorageError, UploadGone, error_code
 from .bucket import Part as HeldPart
 from .errors import Problem
 from .markers import Kind
@@ -52,7 +52,10 @@ KEPT = timedelta(minutes=1)
 REFUSED_FOR = timedelta(hours=1)
 """A bucket that does not let an object be copied is asked again for this long."""
 
-PAGE = 100
+FAILING_FOR = timedelta(days=1)
+"""And so long one that fails at it, unless it is full: then somebody will make room."""
+
+PAGE = 20
 """So many of the newest transcriptions are looked through for one that came from a key."""
 
 _KEY = re.compile(r"inbox/([^/]+)/(.*[^/])", re.DOTALL)
@@ -62,6 +65,10 @@ _UNFINISHED = frozenset({State.UPLOADING, State.COMPLETING})
 
 class SourceGone(Exception):
     """The object in the inbox was removed, or replaced, before it was copied."""
+
+
+class OutOfTime(Exception):
+    """There is no time for another part; those that were copied stay."""
 
 
 class Inbox:
@@ -74,30 +81,50 @@ class Inbox:
         self.records = uploads.records
         self.markers = uploads.markers
         self.transcriptions = uploads.transcriptions
+        self._told = False
 
-    def take(self, key: str) -> Record | None:
+    def takes(self, key: str) -> bool:
+        """Whether an object of this key is taken without being asked for.
+
+        An owner is taken at their word. But where people sign in nobody is `local`, unless somebody made them
+        a key: who has one can ask.
+        """
+        owner = owner_of(key)
+        return owner is not None and (owner != OPEN_OWNER or self.settings.open_mode)
+
+    def take(self, key: str, time_left: Callable[[], bool] = lambda: True) -> Record | None:
         """Make what lies at a key a transcription, however often called; None if nothing does.
 
-        Raises StorageError, and Problem `busy`: then it is worth another try.
+        Raises StorageError, and Problem `busy`: then it is worth another try. Not where only the copy fails:
+        whoever told of the object need not tell again, as the sweep goes on.
         """
         begun = self.begin(key)
         if begun is None:
             return None
+        record = begun[0].record
         try:
-            return self.go_on(begun[0]).record
+            return self.go_on(begun[0], time_left).record
         except NoRecord:
             # Deleted meanwhile.
             return None
+        except (Problem, *StorageError) as error:
+            code = error.code if isinstance(error, Problem) else "storage_unavailable"
+            log.warning("copied later", id=record.id, owner=record.owner, code=code, reason=str(error))
+            return record
 
     def request(self, owner: str, key: str, options: Mapping[str, Any]) -> tuple[Stored, bool]:
         """The transcription of an object in an owner's inbox, and whether it is new: now it is there.
 
         Where an event or the sweep was faster, its options are set as long as no worker has had it. Raises
-        Problem `not_yours`, `not_in_inbox`, `unknown_option`, `invalid_option`, and `not_possible` where it
-        was taken with other options.
+        Problem `not_yours`, `not_in_inbox`, `unknown_option`, `invalid_option`, those of `refusal`, and
+        `not_possible` where it was taken with other options.
         """
         if owner_of(key) != owner:
-            raise Problem("not_yours", f"This key is not in your inbox, which is {PREFIX}{owner}/.")
+            raise Problem(
+                "not_yours",
+                f"This is no key in your inbox, which is {PREFIX}{owner}/ and a path, without backslashes "
+                "and without names that are empty, `.` or `..`.",
+            )
         asked = read_metadata(options, self.settings.allowed_models)
         if told := [name for name in FILE_NAMES if getattr(asked.file, name) is not None]:
             raise Problem(
@@ -112,9 +139,11 @@ class Inbox:
                 "not_in_inbox",
                 "There is no object with this key, or it is empty. Put a recording there, and ask again.",
             )
-        if not new and _differ(stored.record.options, asked.options):
+        if (problem := refusal(stored.record)) is not None:
+            raise problem
+        if not new and _differ(stored.record, asked):
             stored = self._set_options(stored, asked)
-        if _differ(stored.record.options, asked.options):
+        if _differ(stored.record, asked):
             raise Problem(
                 "not_possible",
                 f"The object was taken already, as transcription {stored.record.id}, with other options. "
@@ -124,14 +153,24 @@ class Inbox:
         return stored, new
 
     def _set_options(self, stored: Stored, asked: Asked) -> Stored:
-        """Give options to what was taken without any, unless a worker has had it."""
+        """Give options to what was taken without any, unless a worker has had it.
+
+        The caller's own values also after that: they are nothing to a worker.
+        """
 
         def edit(record: Record, now: datetime) -> Record | None:
+            if record.state is State.DELETED:
+                return None
             # The end of a lease leaves `quiet_after`.
             begun = record.state not in {*_UNFINISHED, State.QUEUED} or record.quiet_after is not None
-            if begun or record.options != Options():
-                return None
-            return record.to(record.state, options=asked.options, metadata=asked.kept)
+            changes: dict[str, Any] = {}
+            if not begun and record.options == Options():
+                changes["options"] = asked.options
+            if not record.metadata:
+                changes["metadata"] = asked.kept
+            # All that was asked for, or nothing.
+            after = record.to(record.state, **changes)
+            return None if _differ(after, asked) else after
 
         with suppress(NoRecord):
             return self.records.change(stored.record.owner, stored.record.id, edit, known=stored)
@@ -197,7 +236,7 @@ class Inbox:
         """The newest transcription that came from a key, if it is among the newest."""
         keys = self.records.listing(owner, at_most=PAGE)
         with ThreadPoolExecutor(COPIES_AT_ONCE) as threads:
-            for stored in threads.map(self.records.read_key, keys):
+            for stored in threads.map(self.records.read_listed, keys):
                 dropped = None if stored is None else stored.record.inbox
                 if dropped is not None and dropped.key == key:
                     return stored
@@ -205,24 +244,33 @@ class Inbox:
 
     # Copying
 
-    def go_on(self, stored: Stored) -> Stored:
+    def go_on(self, stored: Stored, time_left: Callable[[], bool] = lambda: True) -> Stored:
         """Copy what was begun, and have it accepted or refused; from any state, however often called.
 
-        Raises NoRecord where it was deleted, Problem `busy`, and StorageError.
+        Where there is no `time_left` for all parts, it is still `uploading`. Raises NoRecord where it was
+        deleted, Problem `busy`, and StorageError.
         """
         record = stored.record
         if record.inbox is None or record.state not in _UNFINISHED:
             return stored
         try:
-            parts = self._copy(stored, record.inbox) if record.state is State.UPLOADING else None
+            uploading = record.state is State.UPLOADING
+            parts = self._copy(stored, record.inbox, time_left) if uploading else None
             self.uploads.finish(record.owner, record.id, parts)
+        except OutOfTime:
+            return stored
         except SourceGone:
             self._end_without_source(record)
-        except ClientError as error:
-            if is_passing(error) or self.bucket.is_full(error) or stored.at - record.created <= REFUSED_FOR:
+        except StorageError as error:
+            if stored.at - record.created <= (FAILING_FOR if is_passing(error) else REFUSED_FOR):
                 raise
-            reason = error_code(error)[1]
-            message = f"The bucket does not let the object be copied out of the inbox ({reason})."
+            if self.bucket.is_full(error):
+                raise
+            reason = error_code(error)[1] or type(error).__name__
+            message = (
+                f"The bucket does not copy the object out of the inbox ({reason}). It still lies there: once "
+                "that is put right, put it there again."
+            )
             self.uploads.refuse(stored, "recording_unreadable", message)
         except Problem as problem:
             if problem.status >= 500:
@@ -237,19 +285,24 @@ class Inbox:
             raise NoRecord(record.id)
         return after
 
-    def _copy(self, stored: Stored, source: Dropped) -> list[Part] | None:
+    def _copy(self, stored: Stored, source: Dropped, time_left: Callable[[], bool]) -> list[Part] | None:
         """Have the object copied: its parts if they are yet to be put together, else None."""
         record = stored.record
         if record.part_size is not None:
-            return self._copy_parts(stored, source, record.part_size)
+            return self._copy_parts(stored, source, record.part_size, time_left)
         try:
             self.bucket.copy(source.key, source.etag, record.key, record.content_type)
         except (Conflict, KeyError):
             raise SourceGone from None
         return None
 
-    def _copy_parts(self, stored: Stored, source: Dropped, part_size: int) -> list[Part] | None:
-        """The parts of the upload the record names, after those that were missing were copied."""
+    def _copy_parts(
+        self, stored: Stored, source: Dropped, part_size: int, time_left: Callable[[], bool]
+    ) -> list[Part] | None:
+        """The parts of the upload the record names, after those that were missing were copied.
+
+        Raises OutOfTime.
+        """
         stored, held = self._opened(stored)
         record = stored.record
         if held is None or record.upload_id is None:
@@ -260,9 +313,13 @@ class Inbox:
         def copied(number: int) -> Part:
             start = (number - 1) * part_size
             end = min(start + part_size, size)
-            etag = there.get(number) or self.bucket.copy_part(
-                source.key, source.etag, start, end, record.key, upload_id, number
-            )
+            etag = there.get(number)
+            if etag is None:
+                if not time_left():
+                    raise OutOfTime
+                etag = self.bucket.copy_part(
+                    source.key, source.etag, start, end, record.key, upload_id, number
+                )
             return Part(number=number, etag=etag)
 
         try:
@@ -318,15 +375,21 @@ class Inbox:
 
     # What the sweep finds
 
-    def look(self, entry: Listed, now: datetime) -> bool:
+    def look(self, entry: Listed, now: datetime, time_left: Callable[[], bool] = lambda: True) -> bool:
         """Take an object that a listing shows, or remove it where it was taken; False if it is to stay."""
         owner = owner_of(entry.key)
-        if owner is None:
-            log.warning("in nobody's inbox", key=entry.key, code="not_in_inbox")
         if owner is None or not entry.size:
+            if entry.size:
+                log.warning("in nobody's inbox", key=entry.key, code="not_in_inbox")
             return False
         stored = self.records.read(owner, id_of(entry.key, entry.etag, entry.modified))
-        record = self.take(entry.key) if stored is None else stored.record
+        if stored is None and not self.takes(entry.key):
+            # It may be asked for yet, and is to be removed then.
+            if not self._told:
+                self._told = True
+                log.warning("in nobody's inbox", key=entry.key, code="not_in_inbox")
+            return True
+        record = self.take(entry.key, time_left) if stored is None else stored.record
         if record is None:
             return True
         if record.etag is None:
@@ -338,9 +401,14 @@ class Inbox:
 
 
 def owner_of(key: str) -> str | None:
-    """Whose inbox a key is in; None for a folder, and where nobody can be said."""
+    """Whose inbox a key is in; None for a folder, and where nobody can be said.
+
+    SeaweedFS takes `\\` and `//` for `/`: with such a key an object would have two names, and so two ids.
+    """
     match = _KEY.fullmatch(key)
     if match is None or not is_owner(match[1]):
+        return None
+    if "\\" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
         return None
     try:
         return match[1] if len(key.encode()) <= _MAX_KEY_BYTES else None
@@ -356,17 +424,34 @@ def id_of(key: str, etag: str, modified: datetime) -> str:
 
 
 def refusal(record: Record) -> Problem | None:
-    """Why a recording was refused, if it was."""
-    error = record.error
-    if record.etag is not None or error is None or error.code not in REFUSALS:
+    """Why there will be no transcription of a version of an object, if nothing of it was accepted.
+
+    Problem `unsupported_media`, `too_large`; `not_possible` for what was canceled, or has gone too early.
+    """
+    error, facts = record.error, {"id": record.id, "state": record.state}
+    if record.etag is not None:
         return None
-    return Problem(error.code, error.message, {"id": record.id})
+    if error is not None and error.code in REFUSALS:
+        return Problem(error.code, error.message, facts)
+    if record.state in (State.CANCELED, State.EXPIRED):
+        return Problem(
+            "not_possible",
+            f"Transcription {record.id} was {record.state} before the object was copied. "
+            "Put the object there again, and ask again.",
+            facts,
+        )
+    return None
 
 
-def is_passing(error: ClientError) -> bool:
-    """Whether the same request may be answered otherwise the next time."""
+def is_passing(error: Exception) -> bool:
+    """Whether the same request may be answered otherwise the next time, or was not answered at all."""
     status, code = error_code(error)
-    return status >= 500 or status in PASSING_STATUSES or code in PASSING_CODES
+    return (
+        not isinstance(error, ClientError)
+        or status >= 500
+        or status in PASSING_STATUSES
+        or code in PASSING_CODES
+    )
 
 
 def _type_of(name: str, content_type: str) -> str:
@@ -380,6 +465,8 @@ def _type_of(name: str, content_type: str) -> str:
         return media.check_declared(name, content_type)
 
 
-def _differ(options: Options, asked: Options) -> bool:
-    """Whether what was asked for, as far as it was, is not what was begun with."""
-    return any(getattr(options, name) != getattr(asked, name) for name in asked.model_fields_set)
+def _differ(record: Record, asked: Asked) -> bool:
+    """Whether what is asked for, as far as it is, is not what the record has."""
+    options = asked.options
+    others = any(getattr(record.options, name) != getattr(options, name) for name in options.model_fields_set)
+    return others or any(record.metadata.get(name) != value for name, value in asked.kept.items())

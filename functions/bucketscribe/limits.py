@@ -7,7 +7,8 @@ is the bucket's, in UTC. Where a limit is not set, nothing is listed for it and 
 What may die, and what is left then:
 
 - *begin*, after its quota object: bytes that nobody will send count until the day is over. So do those of an
-  upload that was canceled or expired: what counts is what was begun.
+  upload that was canceled or expired: what counts is what was begun. Where only its marker could not be
+  written, as the disk is full, nothing was begun: it is taken back, unless that fails, too.
 - *begin*, after its marker: it counts as open until the sweep has ended it.
 - *forget*: what it did not come to goes with the next one. A day that is over counts for nothing.
 
@@ -15,11 +16,12 @@ Begins that run at the same moment do not see each other, so a limit may be over
 """
 
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 
 import structlog
 
-from .bucket import Bucket
+from .bucket import Bucket, StorageError
 from .errors import Problem
 from .markers import Kind
 from .settings import Settings
@@ -38,15 +40,23 @@ class Limits:
         self.upload_bytes = settings.max_upload_bytes
         self.bucket = bucket
 
-    def admit(self, owner: str, id: str, size: int | None) -> None:
+    def admit(self, owner: str, id: str, size: int | None) -> str | None:
         """See that an upload of `size` bytes may begin, and count it; of None, as the largest there may be.
 
-        Raises Problem `too_many_uploads`, `daily_limit_reached`; then nothing is written.
+        Returns what `take_back` takes. Raises Problem `too_many_uploads`, `daily_limit_reached`; then nothing
+        is written.
         """
         if self.open_uploads is not None:
             self._check_open(owner, self.open_uploads)
-        if self.daily_bytes is not None:
-            self._count(owner, id, size, self.daily_bytes)
+        if self.daily_bytes is None:
+            return None
+        return self._count(owner, id, size, self.daily_bytes)
+
+    def take_back(self, counted: str | None) -> None:
+        """Count an upload no more that could not begin after all; where the bucket fails, it counts."""
+        if counted is not None:
+            with suppress(*StorageError):
+                self.bucket.delete(counted)
 
     def _check_open(self, owner: str, limit: int) -> None:
         left = limit
@@ -60,7 +70,7 @@ class Limits:
                 {"maxOpenUploads": limit},
             )
 
-    def _count(self, owner: str, id: str, size: int | None, limit: int) -> None:
+    def _count(self, owner: str, id: str, size: int | None, limit: int) -> str:
         now = self.bucket.now()
         day = f"quota/{owner}/{now.date().isoformat()}/"
         counted = self.upload_bytes if size is None else size
@@ -80,7 +90,9 @@ class Limits:
                     "retryAfter": int((ends - now).total_seconds()),
                 },
             )
-        self.bucket.put(f"{day}{counted}-{id}", b"", "application/octet-stream")
+        key = f"{day}{counted}-{id}"
+        self.bucket.put(key, b"", "application/octet-stream")
+        return key
 
     def forget(self, before: date) -> None:
         """Remove what was counted on the days before this one, if days are counted."""

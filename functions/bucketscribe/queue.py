@@ -5,8 +5,9 @@ is so. Messages may be lost, doubled or late, and no work is.
 """
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
 
 import boto3
 from botocore.config import Config
@@ -18,6 +19,19 @@ from .settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+
+HIDDEN_SECONDS = 180
+"""How long a received message is hidden from others, whatever its queue is set to: longer than a claim lasts
+against a bucket that answers nothing (three attempts of 20 s, for a read or for each of two writes)."""
+
+SENDING_SECONDS = 50
+"""What putting a message back may take."""
+
+COUNTS: Final = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
 
 MOST_RUNS = 999_999_999
 """A marker's key takes no higher number."""
@@ -34,11 +48,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A received message: `job` is None if nobody can read its `body`."""
+    """A received message: `job` is None if nobody can read its `body`. `since` by our clock, in s."""
 
     job: Job | None
     receipt: str
     body: str = ""
+    since: float = field(default_factory=time.monotonic)
 
 
 class Queue:
@@ -68,7 +83,10 @@ class Queue:
     def receive(self, wait_seconds: int) -> Message | None:
         """The next message, waiting for one up to 20 s (a long poll)."""
         response = self.client.receive_message(
-            QueueUrl=self.url, MaxNumberOfMessages=1, WaitTimeSeconds=wait_seconds
+            QueueUrl=self.url,
+            MaxNumberOfMessages=1,
+            WaitTimeSeconds=wait_seconds,
+            VisibilityTimeout=HIDDEN_SECONDS,
         )
         for message in response.get("Messages", []):
             body = message.get("Body", "")
@@ -79,13 +97,16 @@ class Queue:
         """Take a message out of the queue for good."""
         self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
 
-    def put_back(self, message: Message) -> None:
+    def put_back(self, message: Message, delay_seconds: int = 0) -> None:
         """Have a message received anew, as if it never had been: what went wrong was not its fault.
 
         The queue counts how often a message was received, and takes one that was too often for a dead letter.
-        Sent first, then taken out: dying in between leaves one too many.
+        Sent first, then taken out: dying in between leaves one too many. One that may be in other hands by
+        then is left to those, as it could not be taken out any more, and there would be one more each time.
         """
-        self.client.send_message(QueueUrl=self.url, MessageBody=message.body)
+        if time.monotonic() - message.since > HIDDEN_SECONDS - SENDING_SECONDS:
+            return
+        self.client.send_message(QueueUrl=self.url, MessageBody=message.body, DelaySeconds=delay_seconds)
         self.delete(message)
 
     def redrive_policy(self) -> "RedrivePolicy | None":
@@ -100,14 +121,9 @@ class Queue:
             return None
 
     def count(self) -> int:
-        """Messages waiting and in flight; about right, as SQS counts."""
-        attributes = self.client.get_queue_attributes(
-            QueueUrl=self.url,
-            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
-        )["Attributes"]
-        return int(attributes["ApproximateNumberOfMessages"]) + int(
-            attributes["ApproximateNumberOfMessagesNotVisible"]
-        )
+        """Messages waiting, in flight or put back for later; about right, as SQS counts."""
+        answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=COUNTS)
+        return sum(int(answer["Attributes"][name]) for name in COUNTS)
 
 
 @dataclass(frozen=True, slots=True)

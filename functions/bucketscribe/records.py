@@ -277,6 +277,17 @@ class Records:
             raise ValueError(f"{key} has schema {record.schema_}; this version reads up to {SCHEMA}")
         return Stored(record, document.etag, document.at)
 
+    def read_listed(self, key: str) -> Stored | None:
+        """The record at a key that was listed; None also for one that cannot be read.
+
+        One that a newer version, or a hand, has written must not hide all others.
+        """
+        try:
+            return self.read_key(key)
+        except ValueError as error:
+            log.warning("unreadable record", key=key, code="unreadable_record", reason=str(error))
+            return None
+
     def create(self, record: Record) -> Stored:
         """Write a new record. Raises Conflict if there is one."""
         record = self._stamp(record, record.created)

@@ -3,6 +3,9 @@
 As with the rules of the AWS template records stay, and so does everything of what has not ended. One listing
 of a place, and one look at the record of each transcription with something old in it; nothing is written, so
 that it works on a full disk, too. Each removal stands for itself: one that dies is gone on with by the next.
+
+As nothing is written, a retry is not held up either: one that comes between the look at its record and the
+removal, a request later, has a run without a recording, which fails as `recording_lost`.
 """
 
 import re

@@ -98,12 +98,13 @@ class S3:
         query: str = "",
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
+        attempts: int | None = None,
     ) -> Answer:
         """Make a request for an object, or for the bucket where there is no key.
 
         `query` is encoded and in the order of its names, the names of `headers` are in lower case. Raises
         botocore's ClientError for an answer of 300 or above, and BotoCoreError where none came, when all
-        attempts are used up or another would not help.
+        `attempts`, the SDK's unless told, are used up or another would not help.
         """
         path = self._address.root or "/" if key is None else self._address.path(key)
         attempt = 0
@@ -122,7 +123,7 @@ class S3:
                 error = _error(operation, status, content)
                 if error.response["Error"]["Code"] not in PASSING_CODES and status not in PASSING_STATUSES:
                     raise error
-            if attempt >= self._attempts:
+            if attempt >= (attempts or self._attempts):
                 raise error
             time.sleep(_chance.uniform(0, PAUSE_SECONDS * 2 ** (attempt - 1)))
 

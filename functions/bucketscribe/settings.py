@@ -94,8 +94,8 @@ class Settings(BaseSettings):
     events_token: SecretStr | None = Field(
         None,
         min_length=16,
-        description="What an object store must send along with its notifications to `POST /events/s3`, 16 "
-        "characters or more; there is no such route unless it is set.",
+        description="What an object store must send along with its notifications to `POST /events/s3`: 16 "
+        "visible ASCII characters or more; there is no such route unless it is set.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -232,6 +232,9 @@ class Settings(BaseSettings):
             raise ValueError("models_url must be s3://bucket/prefix")
         if self.dead_letters_url is not None and self.dead_letters_url == self.queue_url:
             raise ValueError("dead_letters_url is the job queue's: every job in it would be failed")
+        token = self.events_token
+        if token is not None and not re.fullmatch("[!-~]+", token.get_secret_value()):
+            raise ValueError("events_token may have visible ASCII characters only: it is sent in a header")
         if "oidc" in self.auth and not (self.oidc_issuer and self.oidc_audience):
             raise ValueError("auth names oidc: set oidc_issuer and oidc_audience, too")
         for name in ("oidc_issuer", "oidc_jwks_url"):

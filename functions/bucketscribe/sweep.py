@@ -30,7 +30,7 @@ from .settings import Settings
 log = structlog.get_logger()
 
 INBOX_SECONDS = 20.0
-"""How long a sweep takes what lies in the inbox before it leaves the rest to the next."""
+"""How long a sweep copies what lies in the inbox before it leaves the rest to the next."""
 
 FORM_GRACE = timedelta(hours=1)
 """A form's object is looked for until this long after its policy has ended."""
@@ -54,6 +54,8 @@ class Sweep:
         # What is there to stay, as known from the last way through the inbox, and from this one.
         self._left_there: set[Listed] = set()
         self._seen_there: set[Listed] = set()
+        # Uploads that are copied out of it.
+        self._copies: list[Marker] = []
         self._jobs = 0
         self._today: date | None = None
         self.job_look = timedelta(seconds=service.settings.job_look_seconds)
@@ -61,7 +63,8 @@ class Sweep:
     def run(self, time_left: Callable[[], bool] = lambda: True) -> int:
         """One sweep. Returns how many markers were looked at; what fails is logged and left to the next.
 
-        So is what there is no `time_left` for: what was looked at now, the next one passes over.
+        So is what there is no `time_left` for: what was looked at now, the next one passes over. The inbox
+        comes last, as copies take their time.
         """
         looks: dict[Kind, Callable[[Marker, datetime], bool]] = {
             Kind.UPLOADS: self._look_at_upload,
@@ -72,6 +75,7 @@ class Sweep:
         now = self.bucket.now()
         markers = list(self.markers.listing())
         self._jobs = sum(marker.kind is Kind.JOBS for marker in markers)
+        self._copies = []
         looked = 0
         for marker in markers:
             if not time_left():
@@ -81,10 +85,16 @@ class Sweep:
                 looked += looks[marker.kind](marker, now)
             except Exception as error:  # noqa: BLE001 -- one look that fails must not keep the others from theirs
                 log.warning("look failed", marker=marker.key, code="look_failed", reason=str(error))
-        self._look_into_inbox(now, time_left)
         self._keep_queue_awake()
         self._forget_days(now.date())
         self._bury_dead_letters()
+        begun = time.monotonic()
+
+        def time_to_copy() -> bool:
+            return time.monotonic() - begun <= INBOX_SECONDS and time_left()
+
+        looked += self._go_on_copying(now, time_to_copy)
+        self._look_into_inbox(now, time_to_copy)
         return looked
 
     def _forget_days(self, today: date) -> None:
@@ -112,14 +122,25 @@ class Sweep:
         except (Problem, *StorageError) as error:
             log.warning("dead letters are left", code="storage_unavailable", reason=str(error))
 
+    def _go_on_copying(self, now: datetime, time_left: Callable[[], bool]) -> int:
+        """Look at the uploads that are copied out of the inbox; how many were looked at."""
+        looked = 0
+        for marker in self._copies:
+            if not time_left():
+                break
+            try:
+                looked += self._look_at_upload(marker, now, time_left)
+            except Exception as error:  # noqa: BLE001 -- as above
+                log.warning("look failed", marker=marker.key, code="look_failed", reason=str(error))
+        return looked
+
     def _look_into_inbox(self, now: datetime, time_left: Callable[[], bool]) -> None:
         """Take what lies there, for so long; the next sweep goes on behind that, and then from the front."""
-        begun = time.monotonic()
         try:
             for entry in self.bucket.listing(INBOX, self._inbox_after):
-                if time.monotonic() - begun > INBOX_SECONDS or not time_left():
+                if not time_left():
                     return
-                if entry in self._left_there or self._is_left_there(entry, now):
+                if entry in self._left_there or self._is_left_there(entry, now, time_left):
                     self._seen_there.add(entry)
                 self._inbox_after = entry.key
         except StorageError as error:
@@ -127,16 +148,19 @@ class Sweep:
             return
         self._inbox_after, self._left_there, self._seen_there = "", self._seen_there, set()
 
-    def _is_left_there(self, entry: Listed, now: datetime) -> bool:
+    def _is_left_there(self, entry: Listed, now: datetime, time_left: Callable[[], bool]) -> bool:
         try:
-            return not self.inbox.look(entry, now)
+            return not self.inbox.look(entry, now, time_left)
         except Exception as error:  # noqa: BLE001 -- as above
             log.warning("look failed", key=entry.key, code="look_failed", reason=str(error))
             return False
 
     # Multipart uploads
 
-    def _look_at_upload(self, marker: Marker, now: datetime) -> bool:
+    def _look_at_upload(
+        self, marker: Marker, now: datetime, copying: Callable[[], bool] | None = None
+    ) -> bool:
+        """Look at one that is not copied out of the inbox; or at one that is, as long as there is time."""
         if now - marker.modified <= self.idle / 4:
             return False
         owner, id = marker.owner, marker.id
@@ -144,16 +168,26 @@ class Sweep:
         if read is None:
             return False
         body, etag, now = read
+        if "inbox" in body and copying is None:
+            self._copies.append(marker)
+            return False
+        if copying is not None and etag != marker.etag:
+            # Another sweep has looked at it while this one was busy.
+            return False
         if not self.markers.touch(Kind.UPLOADS, owner, id, etag, **body):
             return False
         stored = self.records.read(owner, id)
         if stored is None:
-            self._end_lost_begin(marker)
+            self._end_lost_begin(marker, copying)
             return True
         record = stored.record
         match record.state:
             case State.UPLOADING | State.COMPLETING if record.inbox is not None:
-                self.inbox.go_on(stored)
+                if copying is None:
+                    # Its marker was lost, and stands again; now it tells what it stands for.
+                    self.markers.put(Kind.UPLOADS, owner, id, key=record.key, inbox=record.inbox.key)
+                    return True
+                self.inbox.go_on(stored, copying)
             case State.UPLOADING:
                 self._end_if_idle(marker, stored)
             case State.COMPLETING:
@@ -192,7 +226,7 @@ class Sweep:
         if now - max(signs) > self.idle + timedelta(seconds=1):
             self.uploads.expire(owner, id)
 
-    def _end_lost_begin(self, marker: Marker) -> None:
+    def _end_lost_begin(self, marker: Marker, copying: Callable[[], bool] | None = None) -> None:
         """A begin died between its marker and its record, or has not come to it yet."""
         owner, id = marker.owner, marker.id
         read = self.markers.read(marker.kind, owner, id)
@@ -201,9 +235,9 @@ class Sweep:
             return
         body, _, _ = read
         key = str(body.get("key", ""))
-        if "inbox" in body:
+        if "inbox" in body and copying is not None:
             # Its id is told by the object, which still lies there, or will never be told again.
-            self.inbox.take(body["inbox"])
+            self.inbox.take(body["inbox"], copying)
             if self.records.read(owner, id) is not None:
                 return
         if not body.get("restored"):

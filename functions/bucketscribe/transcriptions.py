@@ -117,21 +117,13 @@ class Transcriptions:
             while read < len(keys) and len(found) < limit:
                 batch = keys[read : read + limit - len(found)]
                 read += len(batch)
-                for stored in threads.map(self._readable, batch):
+                for stored in threads.map(self.records.read_listed, batch):
                     if stored is None or stored.record.state is State.DELETED:
                         continue
                     if state is None or stored.record.state is state:
                         found.append(stored.record)
         more = read < len(keys) or len(keys) == PAGE_READS
         return found, keys[read - 1].rpartition("/")[2].removesuffix(".json") if more else None
-
-    def _readable(self, key: str) -> Stored | None:
-        try:
-            return self.records.read_key(key)
-        except ValueError as error:
-            # One record that a newer version, or a hand, has written must not hide all others.
-            log.warning("unreadable record", key=key, code="unreadable_record", reason=str(error))
-            return None
 
     # A run
 
@@ -357,7 +349,8 @@ class Transcriptions:
             if found is None:
                 raise Problem(
                     "not_possible",
-                    "There is no recording to transcribe any more; upload it again.",
+                    "There is no recording to transcribe any more; "
+                    f"{'upload it' if record.inbox is None else 'put it into the inbox'} again.",
                     {"state": record.state},
                 )
             if found.etag != record.etag:

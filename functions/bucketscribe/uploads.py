@@ -127,8 +127,7 @@ class Uploads:
                 {"option": "partSize"},
             )
         id, key = self._new_key(owner, told)
-        self.limits.admit(owner, id, size)
-        self.markers.put(Kind.UPLOADS, owner, id, key=key)
+        self._announce(Kind.UPLOADS, owner, id, key, size)
         upload_id, now = self.bucket.begin_upload(key, told.content_type)
         declared = told.part_size if size else None
         try:
@@ -149,8 +148,7 @@ class Uploads:
         """
         told = self._check(filename, content_type, metadata, ("size",))
         id, key = self._new_key(owner, told)
-        self.limits.admit(owner, id, told.size)
-        now = self.markers.put(Kind.FORMS, owner, id, key=key)
+        now = self._announce(Kind.FORMS, owner, id, key, told.size)
         seconds = self.settings.url_expires_seconds
         try:
             self._create_record(owner, id, key, told, now, form_ends=now + timedelta(seconds=seconds))
@@ -192,6 +190,16 @@ class Uploads:
     def _new_key(self, owner: str, told: "_Told") -> tuple[str, str]:
         id = new_id()
         return id, f"uploads/{owner}/{id}/{media.object_name(told.name)}"
+
+    def _announce(self, kind: Kind, owner: str, id: str, key: str, size: int | None) -> datetime:
+        """Count it, and put its marker; returns the bucket's time."""
+        counted = self.limits.admit(owner, id, size)
+        try:
+            return self.markers.put(kind, owner, id, key=key)
+        except StorageError:
+            # Should the marker stand after all: nobody has learned of a URL by which bytes could come.
+            self.limits.take_back(counted)
+            raise
 
     def _create_record(
         self,

@@ -126,7 +126,10 @@ OPERATIONS = {
 }  # fmt: skip
 
 
-LONG = {"take", "take_refused_by_name", "sweep_dropped", "sweep_begun", "cancel_begun"}
+LONG = {
+    *("take", "take_large", "take_refused_by_name", "sweep_dropped", "sweep_begun"),
+    *("cancel_begun", "delete_begun"),
+}
 """What differs from the others in little; `make test-long` runs it."""
 
 

@@ -70,7 +70,13 @@ OPERATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+TAKE_LONG = {"save_and_complete", "delete"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long) if name in TAKE_LONG else name for name in OPERATIONS],
+)
 def test_an_operation_whose_answers_are_lost_happens_once(world: World, name: str) -> None:
     operation = OPERATIONS[name]
     assert once(world, operation, None) == []

@@ -307,6 +307,8 @@ class Template:
                 return all(map(self._condition, argument))
             case "Fn::Or", list():
                 return any(map(self._condition, argument))
+            case "Fn::EachMemberEquals", [members, value]:  # of rules
+                return all(member == value for member in self.resolve(members))
         raise NotImplementedError(f"{name} of {argument!r}")
 
     def _condition(self, condition: Any) -> bool:

@@ -3,12 +3,16 @@
 Only what infra/gpu-worker.yaml uses: the metric math below, alarms with a threshold from above whose missing
 data are no breach, and steps of ExactCapacity and ChangeInCapacity. Sources: "Using math expressions with
 CloudWatch metrics", "Step scaling policies for Application Auto Scaling".
+
+Metric math takes a value that is missing on one side of two series for 0. What FILL makes of a series without
+any value that page does not say: both can be tried (`fills_nothing`).
 """
 
 import ast
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 type Series = list[float | None]
@@ -18,38 +22,56 @@ LOOKS_BACK = 3
 """Minutes before the evaluated ones in which an alarm looks for a value, where the newest are missing."""
 
 
-def compute(expression: str, series: Mapping[str, Series]) -> Series:
-    """An expression of metric math."""
+def compute(expression: str, series: Mapping[str, Series], *, fills_nothing: bool = False) -> Series:
+    """An expression of metric math. With `fills_nothing`, FILL leaves a series empty that has no value."""
     minutes = len(next(iter(series.values())))
 
-    def value(node: ast.expr) -> Series:
+    def value(node: ast.expr) -> Series | float:
         match node:
             case ast.Constant(value=number) if isinstance(number, int | float):
-                return [float(number)] * minutes
+                return float(number)
             case ast.Name(id=name):
                 return series[name]
             case ast.BinOp(left=left, op=op, right=right):
-                return [_operate(op, *pair) for pair in zip(value(left), value(right), strict=True)]
+                return both(op, value(left), value(right))
             case ast.Compare(left=left, ops=[op], comparators=[right]):
-                return [_operate(op, *pair) for pair in zip(value(left), value(right), strict=True)]
+                return both(op, value(left), value(right))
             case ast.Call(func=ast.Name(id="CEIL"), args=[inner]):
-                return [None if each is None else float(math.ceil(each)) for each in value(inner)]
+                return [None if each is None else float(math.ceil(each)) for each in as_series(value(inner))]
             case ast.Call(func=ast.Name(id="IF"), args=[condition, yes, no]):
-                asked = zip(value(condition), value(yes), value(no), strict=True)
-                return [None if each is None else one if each else other for each, one, other in asked]
+                asked = zip(*(as_series(value(each)) for each in (condition, yes, no)), strict=True)
+                return [
+                    None if each is None else (one or 0.0) if each else other for each, one, other in asked
+                ]
             case ast.Call(func=ast.Name(id="FILL"), args=[inner, ast.Name(id="REPEAT")]):
-                return _repeated(value(inner))
+                return _repeated(as_series(value(inner)))
             case ast.Call(func=ast.Name(id="FILL"), args=[inner, ast.Constant(value=int(number))]):
-                return [float(number) if each is None else each for each in value(inner)]
+                found = as_series(value(inner))
+                if fills_nothing and set(found) == {None}:
+                    return found
+                return [float(number) if each is None else each for each in found]
         raise NotImplementedError(ast.dump(node))
 
-    return value(ast.parse(expression, mode="eval").body)
+    def as_series(found: Series | float) -> Series:
+        return found if isinstance(found, list) else list(repeat(found, minutes))
+
+    def both(op: ast.operator | ast.cmpop, one: Series | float, other: Series | float) -> Series:
+        pairs = zip(as_series(one), as_series(other), strict=True)
+        if isinstance(one, list) and isinstance(other, list):
+            return [
+                None if pair == (None, None) else _operate(op, pair[0] or 0, pair[1] or 0) for pair in pairs
+            ]
+        return [None if a is None or b is None else _operate(op, a, b) for a, b in pairs]
+
+    return as_series(value(ast.parse(expression, mode="eval").body))
 
 
-def _operate(op: ast.operator | ast.cmpop, one: float | None, other: float | None) -> float | None:
-    if one is None or other is None:
-        return None
+def _operate(op: ast.operator | ast.cmpop, one: float, other: float) -> float | None:
     match op:
+        case ast.Add():
+            return one + other
+        case ast.Mult():
+            return one * other
         case ast.Div():
             return None if other == 0 else one / other
         case ast.Gt():
@@ -66,26 +88,29 @@ def _repeated(series: Series) -> Series:
     return filled
 
 
-def breach(alarm: Mapping[str, Any], metrics: Mapping[tuple[str, str], Series]) -> float | None:
+def breach(
+    alarm: Mapping[str, Any], metrics: Mapping[tuple[str, str], Series], *, fills_nothing: bool = False
+) -> float | None:
     """By how much the newest value is over the alarm's threshold, if the alarm is on."""
     assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
     assert alarm["TreatMissingData"] == "notBreaching"
+    periods = int(alarm["EvaluationPeriods"])
+    # It knows no older values.
+    seen = {name: series[-periods - LOOKS_BACK :] for name, series in metrics.items()}
     if "Metrics" in alarm:
         series: dict[str, Series] = {}
         for query in alarm["Metrics"]:
             if stat := query.get("MetricStat"):
                 assert stat["Period"] == 60
-                series[query["Id"]] = metrics[stat["Metric"]["MetricName"], stat["Stat"]]
+                series[query["Id"]] = seen[stat["Metric"]["MetricName"], stat["Stat"]]
         for query in alarm["Metrics"]:
             if "Expression" in query:
-                series[query["Id"]] = compute(query["Expression"], series)
+                series[query["Id"]] = compute(query["Expression"], series, fills_nothing=fills_nothing)
         (name,) = [query["Id"] for query in alarm["Metrics"] if query["ReturnData"]]
         found = series[name]
     else:
-        found = metrics[alarm["MetricName"], alarm["Statistic"]]
-    periods = int(alarm["EvaluationPeriods"])
-    range_ = found[-periods - LOOKS_BACK :]
-    real = [each for each in range_ if each is not None][-periods:]
+        found = seen[alarm["MetricName"], alarm["Statistic"]]
+    real = [each for each in found if each is not None][-periods:]
     if len(real) < periods or min(real) < alarm["Threshold"]:
         return None
     return real[-1] - float(alarm["Threshold"])
@@ -139,6 +164,8 @@ class Fleet:
     metrics: dict[tuple[str, str], Series] = field(default_factory=dict)
     silent: bool = False
     """Whether the service's metric is not told this minute."""
+    fills_nothing: bool = False
+    """What FILL makes of a metric that has no value."""
     _cooled: int = 0
 
     def minute(self) -> None:
@@ -179,7 +206,7 @@ class Fleet:
         late = {name: series[:-1] for name, series in self.metrics.items()}
         self._cooled -= 1
         alarm, policy = self.more
-        if (over := breach(alarm, late)) is not None:
+        if (over := breach(alarm, late, fills_nothing=self.fills_nothing)) is not None:
             self._set(step(policy, over, self.desired))
         alarm, policy = self.fewer
         if self._cooled <= 0 and (over := breach(alarm, late)) is not None:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bucketscribe.bucket import Bucket
+from bucketscribe.queue import Queue
 from bucketscribe.records import State
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
-from bucketscribe.worker import protection
+from bucketscribe.worker import inspection, protection
 from bucketscribe.worker.main import GIVING_BACK_SECONDS, Worker, make_engine
 from bucketscribe.worker.model_store import ModelStore, Progress
 
@@ -32,6 +34,7 @@ from tests.unit.test_dockerfile import stages
 pytestmark = pytest.mark.deploy
 
 ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "gpu-on-aws.md"
 TEMPLATE = ROOT / "infra" / "gpu-worker.yaml"
 TOOLS = ROOT / ".tools"
 QUEUE_ARN = f"arn:aws:sqs:{REGION}:{ACCOUNT}:jobs"
@@ -124,6 +127,17 @@ class Recorded:
             worker._work(claim)
         self.asked += asked
 
+    def inspect(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`doctor --worker`, as far as it asks bucket and queue."""
+        service = self.service
+        monkeypatch.setattr(Bucket, "connect", lambda settings: service.bucket)
+        monkeypatch.setattr(Queue, "connect", lambda settings: service.queue)
+        with recording(service.bucket.client, service.queue.client) as asked:
+            found = list(inspection._stores(service.settings))
+        assert [(finding.name, finding.verdict) for finding in found] == [("bucket", "ok"), ("queue", "ok")]
+        monkeypatch.undo()
+        self.asked += asked
+
     def fetch(self, url: str, folder: Path) -> None:
         """Get models from a bucket."""
         store = ModelStore(self.service.settings, url)
@@ -134,9 +148,10 @@ class Recorded:
 
 
 @pytest.fixture
-def asked(service: Service, uploader: Uploader, tmp_path: Path) -> list[Ask]:
+def asked(service: Service, uploader: Uploader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Ask]:
     """What a worker asks for in its life: when all goes well, and when it does not."""
     workers = Recorded(service)
+    workers.inspect(monkeypatch)
 
     def state(id: str) -> State:
         return service.transcriptions.get("local", id).record.state
@@ -331,6 +346,16 @@ def test_a_network_is_made_only_where_none_is_named() -> None:
     assert named.resource("MachineAccess")["VpcId"] == "vpc-12"
 
 
+@pytest.mark.parametrize(
+    ("vpc", "subnets", "fine"),
+    [("", "", True), ("vpc-12", "subnet-1,subnet-2", True), ("vpc-12", "", False), ("", "subnet-1", False)],
+)
+def test_a_network_is_named_whole_or_not_at_all(vpc: str, subnets: str, fine: bool) -> None:
+    named = template(VpcId=vpc, SubnetIds=subnets)
+    (rule,) = named.document["Rules"]["NetworkIsNamedWhole"]["Assertions"]
+    assert named.resolve(rule["Assert"]) is fine
+
+
 def test_nobody_reaches_a_worker() -> None:
     access = template().resource("MachineAccess")
     assert "SecurityGroupIngress" not in access
@@ -381,6 +406,14 @@ def test_nothing_is_started_without_an_image_or_when_all_are_stopped(off: dict[s
     assert "DesiredCount" not in template().resource("Service")
 
 
+def test_the_first_deployment_that_is_described_names_no_image() -> None:
+    """ECS starts one worker of a new service that is told no number, whatever waits."""
+    first, then = re.findall(r"aws cloudformation deploy [^`]+?(?=\n\n|```)", GUIDE.read_text())[:2]
+    assert "ImageTag" not in first
+    assert "ImageTag=" in then
+    assert template().document["Parameters"]["ImageTag"]["Default"] == ""
+
+
 # How many there are
 
 
@@ -414,6 +447,43 @@ def test_the_first_job_starts_one_worker_and_the_last_ends_it() -> None:
     assert made_up.desired == 1
     made_up.minutes(60)
     assert (max(made_up.seen), made_up.desired, made_up.workers) == (1, 0, [])
+
+
+@pytest.mark.parametrize("least", [0, 1])
+def test_the_first_is_started_whatever_is_made_of_a_metric_without_a_value(least: int) -> None:
+    """Of a service without a task nothing is told, for as far back as an alarm looks."""
+    made_up = fleet(least=least)
+    made_up.fills_nothing = True
+    made_up.minutes(3)
+    assert made_up.desired == least
+    made_up.waiting = [3] * 6
+    made_up.minutes(2)
+    assert made_up.desired == 2
+    made_up.minutes(90)
+    assert (made_up.desired, made_up.waiting) == (least, [])
+
+
+def test_how_many_there_were_in_the_last_rush_does_not_count() -> None:
+    made_up = fleet(JobsPerWorker=5)
+    made_up.waiting = [4] * 20
+    made_up.minutes(120)
+    assert made_up.desired == 0
+    made_up.seen.clear()
+    made_up.waiting = [4]
+    made_up.minutes(60)
+    assert max(made_up.seen) == 1
+
+
+def test_who_is_on_the_way_is_given_up_when_the_backlog_shrinks() -> None:
+    made_up = fleet(JobsPerWorker=5)
+    made_up.waiting = [4] * 23
+    made_up.minutes(3)
+    assert made_up.desired == 5
+    del made_up.waiting[3:]  # canceled, say
+    made_up.minutes(2)
+    assert made_up.desired == len(made_up.workers) == 1
+    made_up.minutes(20)
+    assert made_up.waiting == []
 
 
 def test_a_worker_is_kept_for_the_minutes_it_may_be_idle() -> None:
@@ -507,8 +577,9 @@ def test_one_that_is_kept_warm_is_started_and_stays() -> None:
         ("JobsWaitLong", {"age": 3700, "running": None}, False),
     ],
 )
+@pytest.mark.parametrize("fills_nothing", [False, True])
 def test_alarms_are_on_when_somebody_must_do_something(
-    alarm: str, metrics: dict[str, float | None], on: bool
+    alarm: str, metrics: dict[str, float | None], on: bool, fills_nothing: bool
 ) -> None:
     found = template().resource(alarm)
     series = {
@@ -516,7 +587,7 @@ def test_alarms_are_on_when_somebody_must_do_something(
         ("ApproximateAgeOfOldestMessage", "Maximum"): [metrics.get("age")] * 40,
         ("MemoryUtilization", "SampleCount"): [metrics["running"]] * 40,
     }
-    assert (breach(found, series) is not None) is on
+    assert (breach(found, series, fills_nothing=fills_nothing) is not None) is on
 
 
 def test_alarms_tell_a_topic_if_there_is_one() -> None:

@@ -70,6 +70,41 @@ def test_checkov_finds_nothing_but_what_is_justified() -> None:
     assert all(reason.endswith(".") for reason in reasons)
 
 
+TRANSLATE = """
+import json, sys, yaml
+from samcli.lib.translate.sam_template_validator import SamTemplateValidator
+from samcli.yamlhelper import yaml_parse
+translated = SamTemplateValidator(yaml_parse(sys.stdin.read()), None).get_translated_template_if_valid()
+print(json.dumps(yaml.safe_load(translated), default=str))
+"""
+WITHIN_ANOTHER = {"AWS::Lambda::Alias", "AWS::ApiGatewayV2::Stage"}
+"""What has a name only in its function or its API."""
+PHYSICAL_NAME = re.compile(r"(Alarm|Bucket|Function|LogGroup|ManagedPolicy|Queue|Role|Rule|Stage|Topic)?Name")
+
+
+def test_a_second_stack_of_the_account_has_other_names() -> None:
+    """Also of what SAM makes of the template."""
+    translated = subprocess.run(
+        [TOOLS / "sam/bin/python", "-c", TRANSLATE],
+        input=TEMPLATE.read_text(),
+        env=os.environ | {"AWS_DEFAULT_REGION": "us-east-1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert translated.returncode == 0, translated.stderr
+    resources = json.loads(translated.stdout)["Resources"]
+    assert resources["SweepFunctionMinute"]["Type"] == "AWS::Scheduler::Schedule"
+    named = {
+        (id, name)
+        for id, resource in resources.items()
+        for name, value in resource.get("Properties", {}).items()
+        if PHYSICAL_NAME.fullmatch(name) and isinstance(value, str) and resource["Type"] not in WITHIN_ANOTHER
+    }
+    assert named == set()
+
+
 # The bucket
 
 
@@ -118,6 +153,8 @@ def test_the_bucket_is_private_encrypted_and_outlives_the_stack() -> None:
     assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
     assert "BucketEncryption" in bucket
     assert "VersioningConfiguration" not in bucket
+    policy = declared.document["Resources"]["MediaBucketPolicy"]
+    assert (policy["DeletionPolicy"], policy["UpdateReplacePolicy"]) == ("Retain", "Retain")
     [tls] = declared.resource("MediaBucketPolicy")["PolicyDocument"]["Statement"]
     assert tls["Effect"] == "Deny"
     assert (tls["Principal"], tls["Action"]) == ("*", "s3:*")
@@ -261,6 +298,8 @@ def test_queues_of_functions_wait_longer_than_these_and_report_what_failed() -> 
         [event] = properties["Events"].values()
         assert event["Properties"]["Queue"] == {"Fn::GetAtt": [queue, "Arn"]}
         assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        # Of the ten executions that a new account has, these leave six to the API and the sweep.
+        assert event["Properties"]["ScalingConfig"] == {"MaximumConcurrency": 2}
     for queue, dead in (("ArrivalsQueue", "DeadArrivalsQueue"), ("JobQueue", "DeadJobsQueue")):
         redrive = declared.resource(queue)["RedrivePolicy"]
         assert redrive == {"deadLetterTargetArn": declared.arn(dead), "maxReceiveCount": 5}
@@ -280,8 +319,15 @@ def test_the_gateway_answers_pages_as_the_api_does() -> None:
 def test_requests_are_throttled_and_logged_without_their_paths() -> None:
     stage = template(RequestsPerSecond="7", RequestsBurst="9").resource("HttpApiStage")
     assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": "7", "ThrottlingBurstLimit": "9"}
-    line = json.loads(stage["AccessLogSettings"]["Format"])
-    assert {"requestId", "status", "integrationError"} <= line.keys()
+    # Values as the gateway puts them there; the one that has quotation marks of its own is messageString.
+    line = re.sub(
+        r"\$context\.([A-Za-z.]+)",
+        lambda named: '"Not Found"' if named[1].endswith("String") else f"the {named[1]}",
+        stage["AccessLogSettings"]["Format"],
+    )
+    told = json.loads(line)
+    assert {"requestId", "status", "integrationError"} <= told.keys()
+    assert told["error"] == "the error.message"
     assert not re.search(r"path|uri|query|routeKey|authorizer", stage["AccessLogSettings"]["Format"], re.I)
 
 

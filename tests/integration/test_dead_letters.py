@@ -3,12 +3,13 @@
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
-from bucketscribe import deadletters
+from bucketscribe import deadletters, queue
 from bucketscribe.bucket import Written
 from bucketscribe.queue import Job, Message, Queue, body_of
 from bucketscribe.records import State, record_key
@@ -16,6 +17,7 @@ from bucketscribe.service import Service
 from bucketscribe.setup import DEAD_JOBS, JOBS, MAX_RECEIVES
 from bucketscribe.sweep import Sweep
 from bucketscribe.up.prepare import prepare_queues
+from bucketscribe.worker import main
 from bucketscribe.worker.attempt import Attempt
 from bucketscribe.worker.engines.base import Engine
 from bucketscribe.worker.main import Worker
@@ -35,12 +37,10 @@ ID = "019aa5b2-7c1e-7d3a-9f00-0242ac120002"
 
 @pytest.fixture
 def redriven(settings: Any, bucket: LaterBucket, servers: Servers) -> Iterator[Service]:
-    """A service whose job queue puts aside what was received as often as under `make up`, but at once."""
+    """A service whose job queue puts messages aside as under `make up`."""
     client = Queue.connect(settings).client
     prepare_queues(client)
     urls = {name: client.get_queue_url(QueueName=name)["QueueUrl"] for name in (JOBS, DEAD_JOBS)}
-    # A message that was received and not deleted is there again at once.
-    client.set_queue_attributes(QueueUrl=urls[JOBS], Attributes={"VisibilityTimeout": "0"})
     there = settings.model_copy(update={"queue_url": urls[JOBS], "dead_letters_url": urls[DEAD_JOBS]})
     yield Service.of(there, bucket, Queue(client, urls[JOBS]))
     for url in urls.values():
@@ -55,7 +55,7 @@ def letters(service: Service) -> Queue:
 def killed_before_its_claim(service: Service) -> None:
     """What workers that die of a message leave behind: it is received, as often as it can be."""
     for _ in range(MAX_RECEIVES + 1):
-        service.queue.receive(0)
+        service.queue.client.receive_message(QueueUrl=service.queue.url, VisibilityTimeout=0)
 
 
 def queued(service: Service) -> Job:
@@ -124,9 +124,63 @@ def test_a_bucket_that_refuses_every_claim_kills_no_message(redriven: Service) -
     assert claim.job == job
 
 
-def test_a_message_nobody_can_read_ends_in_the_log(
-    redriven: Service, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+def test_workers_too_old_to_read_a_record_leave_its_job_to_newer_ones(
+    redriven: Service, bucket: LaterBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(main, "UNREADABLE_SECONDS", 0)
+    job = queued(redriven)
+    key = record_key("local", job.id)
+    written = bucket.get(key)
+    assert written is not None
+    bucket.put(key, b'{"schema": 99}')
+    old = Worker(redriven, NO_ENGINE)
+    for _ in range(MAX_RECEIVES + 2):
+        assert old._next(0) is None
+    bucket.put(key, written.body)
+    Sweep(redriven).run()
+    assert (redriven.queue.count(), letters(redriven).count()) == (1, 0)
+    claim = Worker(redriven, NO_ENGINE)._next(0)
+    assert claim is not None
+    assert claim.job == job
+
+
+def test_what_cannot_be_read_does_not_come_back_at_once_and_is_not_sent_again(
+    redriven: Service, bucket: LaterBucket
+) -> None:
+    job = queued(redriven)
+    key = record_key("local", job.id)
+    written = bucket.get(key)
+    assert written is not None
+    bucket.put(key, b'{"schema": 99}')
+    assert Worker(redriven, NO_ENGINE)._next(0) is None
+    assert redriven.queue.receive(0) is None
+    bucket.put(key, written.body)
+    bucket.later = timedelta(hours=1)
+    Sweep(redriven).run()
+    assert redriven.queue.receive(0) is None
+    assert redriven.queue.count() == 1
+
+
+def test_a_message_that_is_in_other_hands_again_is_not_doubled(
+    redriven: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim may last longer than its message is hidden, whose receipt is worth nothing then."""
+    queued(redriven)
+    monkeypatch.setattr(queue, "HIDDEN_SECONDS", 1)
+    slow = redriven.queue.receive(0)
+    monkeypatch.undo()
+    other = redriven.queue.receive(5)
+    assert slow is not None
+    assert other is not None
+    redriven.queue.put_back(replace(slow, since=slow.since - queue.HIDDEN_SECONDS))
+    redriven.queue.delete(other)
+    assert redriven.queue.count() == 0
+
+
+def test_a_message_nobody_can_read_ends_in_the_log(
+    redriven: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(queue, "HIDDEN_SECONDS", 0)
     job = queued(redriven)
     message = redriven.queue.receive(0)
     assert message is not None
@@ -201,7 +255,9 @@ def test_a_record_nobody_can_read_is_left_as_it_is(uploader: Uploader, service: 
     assert document.body == b'{"schema": 99}'
 
 
-def test_a_sweep_that_dies_between_burial_and_letter_does_no_harm(redriven: Service) -> None:
+def test_a_sweep_that_dies_between_burial_and_letter_does_no_harm(
+    redriven: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = queued(redriven)
 
     class Dying(Queue):
@@ -209,10 +265,10 @@ def test_a_sweep_that_dies_between_burial_and_letter_does_no_harm(redriven: Serv
             raise KeyboardInterrupt
 
     killed_before_its_claim(redriven)
-    client = redriven.queue.client
-    url = letters(redriven).url
-    client.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "0"})
-    dying = deadletters.DeadLetters(redriven.transcriptions, Dying(client, url))
+    monkeypatch.setattr(queue, "HIDDEN_SECONDS", 0)
+    dying = deadletters.DeadLetters(
+        redriven.transcriptions, Dying(redriven.queue.client, letters(redriven).url)
+    )
     with pytest.raises(KeyboardInterrupt):
         dying.drain()
     redriven.transcriptions.retry("local", job.id)
@@ -226,13 +282,13 @@ def test_a_sweep_takes_no_more_than_so_many_letters_at_once(
     redriven: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadletters, "MOST", 3)
-    queue = letters(redriven)
+    dead = letters(redriven)
     for _ in range(4):
-        queue.client.send_message(QueueUrl=queue.url, MessageBody=str(uuid.uuid4()))
+        dead.client.send_message(QueueUrl=dead.url, MessageBody=str(uuid.uuid4()))
     Sweep(redriven).run()
-    assert queue.count() == 1
+    assert dead.count() == 1
     Sweep(redriven).run()
-    assert queue.count() == 0
+    assert dead.count() == 0
 
 
 def test_a_dead_letter_queue_that_is_not_there_stops_no_sweep(

@@ -11,8 +11,9 @@ import pytest
 import schemathesis
 from botocore.exceptions import ClientError, EndpointConnectionError
 from bucketscribe.api import events
-from bucketscribe.arrivals import Arrival
+from bucketscribe.arrivals import Arrival, Arrivals
 from bucketscribe.bucket import Bucket
+from bucketscribe.errors import Problem
 from bucketscribe.records import State, record_key
 from bucketscribe.service import Service
 from fastapi.testclient import TestClient
@@ -21,6 +22,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from schemathesis import GenerationMode
+from structlog.testing import capture_logs
 
 from tests.conftest import LaterBucket
 from tests.integration.conftest import Uploader, calling
@@ -30,7 +32,7 @@ from tests.integration.test_sign_in import listening
 from tests.integration.test_uploading import SPEECH, refused
 from tests.unit.test_arrivals import eventbridge, record
 
-TOKEN = "a token for tests only"
+TOKEN = "a-token-for-tests-only"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -169,6 +171,74 @@ def test_what_takes_long_is_answered_and_goes_on(
             return
         time.sleep(0.05)
     pytest.fail("it was never queued")
+
+
+ERRORS = [
+    (EndpointConnectionError(endpoint_url="http://s3"), "storage_unavailable"),
+    (Problem("busy", "Others were faster."), "busy"),
+    (LookupError("a bug"), "internal"),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), ERRORS, ids=lambda value: str(value)[:20])
+def test_what_fails_after_the_answer_is_logged_as_what_it_is(
+    listener: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    answered = threading.Event()
+
+    def late(self: Arrivals, arrival: Arrival) -> None:
+        assert answered.wait(30)
+        raise error
+
+    monkeypatch.setattr(events, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(Arrivals, "arrived", late)
+    with capture_logs() as lines:
+        assert listener.post("/events/s3", json=told(KEY), headers=BEARER).status_code == 200
+        answered.set()
+        deadline = time.monotonic() + 10
+        while not (said := [line for line in lines if line["event"] == "arrival not taken"]):
+            assert time.monotonic() < deadline, "nothing is logged"
+            time.sleep(0.01)
+    assert [line["code"] for line in said] == [code]
+
+
+@pytest.mark.parametrize(("error", "code"), ERRORS, ids=lambda value: str(value)[:20])
+def test_what_fails_in_time_is_told_the_store_and_logged_once(
+    listener: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    monkeypatch.setattr(Arrivals, "arrived", _raising(error))
+    with capture_logs() as lines:
+        answer = listener.post("/events/s3", json=told(KEY), headers=BEARER)
+    refused(answer, 500 if code == "internal" else 503, code)
+    assert [line for line in lines if line["event"] == "arrival not taken"] == []
+
+
+def test_copies_that_take_long_hold_up_no_upload(
+    listener: TestClient, service: Service, uploader: Uploader, bucket: LaterBucket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    upload = uploader.begin()
+    part = upload.put(1, SPEECH)
+    record = only(service)
+    service.bucket.complete_upload(record.key, record.upload_id or "", [(1, part["ETag"])])
+    goes_on = threading.Event()
+    copy = Bucket.copy
+
+    def slow(self: Bucket, *arguments: str) -> None:
+        assert goes_on.wait(60)
+        copy(self, *arguments)
+
+    monkeypatch.setattr(Bucket, "copy", slow)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(events, "ANSWER_SECONDS", 0.01)
+            for number in range(events.THREADS):
+                key = drop(bucket, f"inbox/local/{number}.wav")
+                assert listener.post("/events/s3", json=told(key), headers=BEARER).status_code == 200
+        assert listener.post("/events/s3", json=told(upload.key), headers=BEARER).status_code == 200
+        assert upload.state() == "queued"
+    finally:
+        goes_on.set()
 
 
 # Arrivals

@@ -1,24 +1,33 @@
 """The inbox: what any S3 tool puts there becomes a transcription, once, whoever finds it."""
 
 import hashlib
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+from botocore.exceptions import ClientError
 from bucketscribe import inbox
-from bucketscribe.auth import owner_slug
+from bucketscribe import sweep as sweep_module
+from bucketscribe.api import completions
+from bucketscribe.arrivals import Arrival
+from bucketscribe.auth import Scope, owner_slug
 from bucketscribe.bucket import Bucket, Conflict, Listed, UploadGone
+from bucketscribe.deadletters import DeadLetters
 from bucketscribe.inbox import id_of
+from bucketscribe.keys import Keys
 from bucketscribe.markers import Kind, Markers
 from bucketscribe.queue import Job, Queue
-from bucketscribe.records import Record, State
+from bucketscribe.records import Record, State, record_key
 from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
 from fastapi.testclient import TestClient
 
 from tests.conftest import LaterBucket
-from tests.integration.conftest import MIB
+from tests.integration.conftest import MIB, Uploader, calling
 from tests.integration.test_uploading import SPEECH, refused
 
 KEY = "inbox/local/meetings/talk.wav"
@@ -134,6 +143,7 @@ def test_a_large_object_is_copied_in_parts_and_what_was_copied_is_not_copied_aga
     assert not bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads")
 
 
+@pytest.mark.long
 def test_eight_at_once_copy_a_large_object_to_one_transcription(
     service: Service, settings: object, bucket: LaterBucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +209,35 @@ def test_what_is_in_nobody_s_inbox_is_left_alone(service: Service, sweep: Sweep,
     assert set(inboxed(bucket)) == keys
     assert not list(bucket.listing("records/"))
     assert not list(Markers(bucket).listing())
+
+
+def test_an_object_has_one_key(service: Service, api: TestClient, bucket: LaterBucket) -> None:
+    drop(bucket)
+    # What SeaweedFS finds it by, too, and what other servers may.
+    for path in ("meetings\\talk.wav", "/meetings/talk.wav", "meetings//talk.wav", "./meetings/talk.wav",
+                 "x/../meetings/talk.wav", "meetings/./talk.wav", "..", "meetings/.."):  # fmt: skip
+        refused(api.post("/transcriptions", json={"key": f"inbox/local/{path}"}), 403, "not_yours")
+        assert service.inbox.take(f"inbox/local/{path}") is None
+    assert records(service) == []
+
+
+def test_where_people_sign_in_local_is_nobody_unless_they_ask(service: Service, bucket: LaterBucket) -> None:
+    settings = service.settings.model_copy(update={"auth": ("keys",)})
+    service = Service.of(settings, bucket, service.queue)
+    drop(bucket)
+    sweep = Sweep(service)
+    for later in (timedelta(), MINUTES):
+        bucket.later = later
+        sweep.run()
+        service.arrivals.arrived(Arrival(bucket.name, KEY))
+    assert (inboxed(bucket), records(service)) == ([KEY], [])
+    key = Keys(bucket).new("whose recordings are local's", "local", tuple(Scope), None)
+    with calling(service) as client:
+        answer = client.post("/transcriptions", json={"key": KEY}, headers={"Authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["state"]) == (201, "queued")
+    bucket.later = 2 * MINUTES
+    sweep.run()
+    assert inboxed(bucket) == []
 
 
 def test_an_empty_object_is_left_alone(service: Service, sweep: Sweep, bucket: LaterBucket) -> None:
@@ -302,8 +341,10 @@ def test_what_was_put_there_again_is_not_removed_with_what_was_taken(
     assert len(records(service)) == 2
 
 
-@pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize(
+    ("large", "replaced"),
+    [(False, False), (True, False), (False, True), pytest.param(True, True, marks=pytest.mark.long)],
+)
 def test_what_goes_before_it_was_copied_is_canceled(
     service: Service, sweep: Sweep, bucket: LaterBucket, monkeypatch: pytest.MonkeyPatch, large: bool,
     replaced: bool,
@@ -391,6 +432,136 @@ def test_what_the_bucket_does_not_let_us_copy_fails_after_an_hour(
     assert record.error is not None
     assert (record.state, record.error.code) == (State.FAILED, "recording_unreadable")
     assert inboxed(bucket) == [KEY]
+
+
+def test_a_copy_that_always_fails_fails_after_a_day_and_bothers_nobody_before(
+    service: Service, sweep: Sweep, bucket: LaterBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(bucket)
+    monkeypatch.setattr(Bucket, "copy", failing(500))
+    # Nobody is told to tell again.
+    service.arrivals.arrived(Arrival(bucket.name, KEY))
+    service.arrivals.arrived(Arrival(bucket.name, KEY))
+    bucket.later = timedelta(hours=23)
+    sweep.run()
+    assert only(service).state is State.UPLOADING
+    bucket.later = timedelta(hours=25)
+    sweep.run()
+    error = only(service).error
+    assert error is not None
+    assert (only(service).state, error.code) == (State.FAILED, "recording_unreadable")
+    assert "InternalError" in error.message
+    assert inboxed(bucket) == [KEY]
+
+
+def test_a_copy_into_a_full_bucket_waits_until_there_is_room(
+    service: Service, sweep: Sweep, bucket: LaterBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(bucket)
+    with monkeypatch.context() as patch:
+        patch.setattr(Bucket, "copy", failing(507))
+        patch.setattr(Bucket, "is_full", lambda *_: True)
+        for days in range(3):
+            bucket.later = timedelta(days=days)
+            sweep.run()
+        assert only(service).state is State.UPLOADING
+    bucket.later = timedelta(days=4)
+    sweep.run()
+    assert only(service).state is State.QUEUED
+
+
+def failing(status: int) -> Callable[..., None]:
+    """A copy that the bucket answers so."""
+
+    def copy(*_: object) -> None:
+        response: Any = {
+            "Error": {"Code": "InternalError"},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        }
+        raise ClientError(response, "CopyObject")
+
+    return copy
+
+
+# Copies wait for the rest of a sweep
+
+
+def test_a_sweep_copies_last(
+    service: Service, uploader: Uploader, bucket: LaterBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(bucket)
+    assert service.inbox.begin(KEY) is not None
+    idle = uploader.begin()
+    drained: list[int] = []
+    seen: list[tuple[str, list[int]]] = []
+    copy = Bucket.copy
+
+    def noting(self: Bucket, *arguments: str) -> None:
+        seen.append((idle.state(), list(drained)))
+        copy(self, *arguments)
+
+    monkeypatch.setattr(DeadLetters, "drain", lambda self: drained.append(1))
+    monkeypatch.setattr(Bucket, "copy", noting)
+    bucket.later = timedelta(minutes=20)
+    Sweep(service).run()
+    assert seen == [("expired", [1])]
+    assert {record.state for record in records(service)} == {State.QUEUED, State.EXPIRED}
+
+
+def test_a_sweep_copies_as_long_as_there_is_time_and_the_next_goes_on(
+    service: Service, bucket: LaterBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "PART_BYTES", 5 * MIB)
+    monkeypatch.setattr(inbox, "COPIES_AT_ONCE", 1)
+    drop(bucket, body=SPEECH + bytes(16 * MIB))
+    begun = service.inbox.begin(KEY)
+    assert begun is not None
+    left = [True] * 2
+    after = service.inbox.go_on(begun[0], lambda: bool(left) and left.pop())
+    assert after.record.state is State.UPLOADING
+    record = only(service)
+    held = bucket.list_parts(record.key, record.upload_id or "")
+    assert held is not None
+    assert [part.number for part in held[0]] == [1, 2]
+    bucket.later = timedelta(minutes=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_module, "INBOX_SECONDS", -1.0)
+        Sweep(service).run()
+    assert only(service).state is State.UPLOADING
+    Sweep(service).run()
+    assert only(service).state is State.QUEUED
+
+
+def test_a_copy_that_another_sweep_looks_at_is_theirs(
+    service: Service, bucket: LaterBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(bucket)
+    begun = service.inbox.begin(KEY)
+    assert begun is not None
+    record = begun[0].record
+
+    def another(_: DeadLetters) -> None:
+        # Between this sweep's listing and its copies.
+        service.markers.put(Kind.UPLOADS, "local", record.id, key=record.key, inbox=KEY)
+
+    monkeypatch.setattr(Bucket, "copy", failing(500))
+    monkeypatch.setattr(service.inbox, "go_on", lambda *_: pytest.fail("it is theirs"))
+    monkeypatch.setattr(DeadLetters, "drain", another)
+    bucket.later = timedelta(minutes=5)
+    assert Sweep(service).run() == 0
+
+
+def test_a_copy_whose_marker_was_lost_goes_on(service: Service, sweep: Sweep, bucket: LaterBucket) -> None:
+    drop(bucket)
+    begun = service.inbox.begin(KEY)
+    assert begun is not None
+    # As `finish` puts it there again.
+    record = begun[0].record
+    service.markers.put(Kind.UPLOADS, "local", record.id, key=record.key, restored=True)
+    for _ in range(2):
+        bucket.later += timedelta(minutes=5)
+        sweep.run()
+    assert only(service).state is State.QUEUED
 
 
 # The bucket's side
@@ -487,9 +658,108 @@ def test_other_options_than_those_asked_for_first_are_refused(
     assert only(service).options.language == "de"
 
 
+def test_values_of_one_s_own_are_kept_also_when_a_worker_has_it(
+    api: TestClient, sweep: Sweep, service: Service, bucket: LaterBucket
+) -> None:
+    drop(bucket)
+    sweep.run()
+    record = only(service)
+    assert service.transcriptions.claim(Job(record.owner, record.id, record.run), "worker") is not None
+    mine = {"key": KEY, "options": {"x-order": "42"}}
+    for _ in range(2):
+        answer = api.post("/transcriptions", json=mine)
+        assert (answer.status_code, answer.json()["metadata"]) == (200, {"x-order": "42"})
+    other = {"key": KEY, "options": {"x-order": "43"}}
+    refused(api.post("/transcriptions", json=other), 409, "not_possible")
+    # All that is asked for, or nothing.
+    both = {"key": KEY, "options": {"x-order": "42", "language": "de"}}
+    refused(api.post("/transcriptions", json=both), 409, "not_possible")
+    assert (only(service).metadata, only(service).state) == ({"x-order": "42"}, State.RUNNING)
+
+
+def test_one_record_that_cannot_be_read_hides_no_other(
+    api: TestClient, service: Service, uploader: Uploader, bucket: LaterBucket
+) -> None:
+    drop(bucket)
+    taken = service.inbox.take(KEY)
+    assert taken is not None
+    bucket.delete(KEY)
+    bucket.put(record_key("local", uploader.begin().id), b'{"schema": 2}')
+    assert api.post("/transcriptions", json={"key": KEY}).json()["id"] == taken.id
+    refused(api.post("/transcriptions", json={"key": "inbox/local/none.wav"}), 404, "not_in_inbox")
+
+
+def test_what_was_canceled_before_it_was_copied_can_be_put_there_again(
+    api: TestClient, service: Service, bucket: LaterBucket
+) -> None:
+    drop(bucket)
+    begun = service.inbox.begin(KEY)
+    assert begun is not None
+    id = begun[0].record.id
+    service.transcriptions.cancel("local", id)
+    problem = refused(api.post("/transcriptions", json={"key": KEY}), 409, "not_possible")
+    assert problem["id"] == id
+    assert "Put the object there again" in problem["detail"]
+    retried = refused(api.post(f"/transcriptions/{id}/retry"), 409, "not_possible")
+    assert "put it into the inbox again" in retried["detail"]
+    put_again(bucket, SPEECH)
+    answer = api.post("/transcriptions", json={"key": KEY})
+    assert (answer.status_code, answer.json()["state"]) == (201, "queued")
+    assert answer.json()["id"] != id
+
+
+def test_who_may_send_and_not_read_is_told_the_id_and_no_more(service: Service, bucket: LaterBucket) -> None:
+    ann = owner_slug("keys", "Ann")
+    key = drop(bucket, f"inbox/{ann}/talk.wav")
+    settings = service.settings.model_copy(update={"auth": ("keys",)})
+    keys = Keys(bucket)
+    with calling(Service.of(settings, bucket, service.queue)) as client:
+
+        def ask(*scopes: Scope) -> dict[str, Any]:
+            headers = {"Authorization": f"Bearer {keys.new('a test', ann, scopes, None)}"}
+            answer = client.post("/transcriptions", json={"key": key}, headers=headers)
+            assert answer.is_success, answer.text
+            told: dict[str, Any] = answer.json()
+            return told
+
+        told = ask(Scope.UPLOAD)
+        assert told == {"id": told["id"], "state": "queued", "inbox": key}
+        whole = ask(Scope.UPLOAD, Scope.READ)
+        assert (whole["id"], whole["name"], whole["options"]["language"]) == (told["id"], "talk.wav", None)
+
+
+def test_copies_that_take_long_hold_up_no_upload(
+    api: TestClient, service: Service, uploader: Uploader, bucket: LaterBucket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    keys = [drop(bucket, f"inbox/local/{number}.wav") for number in range(completions.THREADS)]
+    upload = uploader.begin()
+    part = upload.put(1, SPEECH)
+    goes_on, copying = threading.Event(), threading.Semaphore(0)
+    copy = Bucket.copy
+
+    def slow(self: Bucket, *arguments: str) -> None:
+        copying.release()
+        assert goes_on.wait(60)
+        copy(self, *arguments)
+
+    monkeypatch.setattr(Bucket, "copy", slow)
+    with ThreadPoolExecutor(len(keys)) as threads:
+        asked = [threads.submit(api.post, "/transcriptions", json={"key": key}) for key in keys]
+        try:
+            assert copying.acquire(timeout=30)
+            while len(records(service)) <= len(keys):
+                assert not any(one.done() for one in asked)
+            assert upload.complete([part]).status_code == 200
+            assert upload.state() == "queued"
+        finally:
+            goes_on.set()
+        assert {one.result().status_code for one in asked} == {201}
+
+
 CANNOT_BE_TAKEN: list[tuple[dict[str, object], int, str]] = [
     ({"key": "inbox/local/none.wav"}, 404, "not_in_inbox"),
-    ({"key": "inbox/local/../local/talk.wav"}, 404, "not_in_inbox"),
+    ({"key": "inbox/local/../local/talk.wav"}, 403, "not_yours"),
     ({"key": "inbox/local/\x00\x1f.wav"}, 404, "not_in_inbox"),
     ({"key": "inbox/somebody-0123456789abcdef/talk.wav"}, 403, "not_yours"),
     ({"key": "uploads/local/x/talk.wav"}, 403, "not_yours"),
@@ -519,7 +789,7 @@ def test_half_a_character_in_a_key_is_refused(api: TestClient) -> None:
         content='{"key": "inbox/local/\\ud800.wav"}',
         headers={"Content-Type": "application/json"},
     )
-    assert answer.status_code in (403, 422), answer.text
+    refused(answer, 422, "invalid_request")
 
 
 def test_who_asks_for_what_is_refused_is_told_why_however_often(
@@ -529,6 +799,8 @@ def test_who_asks_for_what_is_refused_is_told_why_however_often(
     # By its name, and by its first bytes.
     for key in (drop(bucket, "inbox/local/a.txt", TEXT), drop(bucket, "inbox/local/a.mp3", TEXT)) * 2:
         ids.add(refused(api.post("/transcriptions", json={"key": key}), 415, "unsupported_media")["id"])
+    asked = {"key": "inbox/local/a.mp3", "options": {"language": "en"}}
+    ids.add(refused(api.post("/transcriptions", json=asked), 415, "unsupported_media")["id"])
     assert ids == {record.id for record in records(service)}
     assert len(ids) == 2
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from botocore.exceptions import ClientError
 from bucketscribe.api.app import create_app
+from bucketscribe.bucket import Written
 from bucketscribe.errors import Problem
 from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
@@ -136,6 +138,27 @@ def test_what_was_begun_counts_until_the_day_is_over(service: Service, bucket: L
     upload.abort()
     refused(begin(api, size=1), 429, "daily_limit_reached")
     bucket.later += DAY / 2 + timedelta(seconds=1)
+    assert begin(api, size=1000).status_code == 200
+
+
+def test_what_a_full_bucket_did_not_let_begin_does_not_count(
+    service: Service, bucket: LaterBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = calling(limited(service, max_daily_bytes=1000))
+    noon(bucket)
+    put = bucket.put
+
+    def crammed(key: str, body: bytes, content_type: str = "application/json") -> Written:
+        """Stands in for a full SeaweedFS, which still takes empty objects."""
+        if body:
+            raise ClientError({"Error": {"Code": "XMinioStorageFull"}}, "PutObject")
+        return put(key, body, content_type)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bucket, "put", crammed)
+        for answer in (begin(api, size=1000), begin_form(api, size=1000)):
+            refused(answer, 507, "storage_full")
+    assert keys(bucket) == []
     assert begin(api, size=1000).status_code == 200
 
 

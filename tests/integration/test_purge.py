@@ -8,14 +8,17 @@ import pytest
 from bucketscribe import retention
 from bucketscribe.bucket import Bucket
 from bucketscribe.cli.main import app
-from bucketscribe.records import new_id
+from bucketscribe.queue import Job
+from bucketscribe.records import Records, Stored, new_id
 from bucketscribe.retention import Gone, Place, Retention
 from bucketscribe.service import Service
 from bucketscribe.transcriptions import Facts
+from bucketscribe.worker.main import Worker
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from tests.conftest import LaterBucket
+from tests.crash.world import StandInEngine
 from tests.integration.conftest import Upload, Uploader
 from tests.integration.test_transcriptions import claimed
 from tests.integration.test_uploading import SPEECH, leftovers, refused
@@ -102,6 +105,31 @@ def test_what_failed_or_was_canceled_gives_up_its_recording_and_cannot_be_retrie
     said = refused(api.post(f"/transcriptions/{upload.id}/retry"), 409, "not_possible")
     assert "upload it again" in said["detail"]
     assert upload.state() == end
+
+
+def test_a_retry_that_comes_while_its_recording_is_removed_fails_and_says_why(
+    uploader: Uploader, service: Service, api: TestClient, bucket: LaterBucket
+) -> None:
+    upload = uploader.send(SPEECH)
+    api.post(f"/transcriptions/{upload.id}/cancel")
+
+    class Retried(Records):
+        def read(self, owner: str, id: str) -> Stored | None:
+            """Whoever has looked finds everything changed."""
+            stored = super().read(owner, id)
+            assert api.post(f"/transcriptions/{id}/retry").status_code == 200
+            return stored
+
+    in_a_month = bucket.now() + timedelta(days=1)
+    assert list(Retention(bucket, Retried(bucket)).purge(Place.RECORDINGS, in_a_month)) == [Gone(len(SPEECH))]
+    assert upload.state() == "queued"
+    claim = service.transcriptions.claim(Job("local", upload.id, 2), "a worker")
+    assert claim is not None
+    Worker(service, StandInEngine())._work(claim)
+    shown = api.get(f"/transcriptions/{upload.id}").json()
+    assert (shown["state"], shown["error"]["code"]) == ("failed", "recording_lost")
+    refused(api.get(f"/transcriptions/{upload.id}/media"), 410, "no_longer_kept")
+    refused(api.post(f"/transcriptions/{upload.id}/retry"), 409, "not_possible")
 
 
 def test_results_stay_unless_they_are_named(

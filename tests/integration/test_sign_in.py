@@ -5,16 +5,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import httpx2
 import pytest
 import uvicorn
 from bucketscribe import authentication
-from bucketscribe.api import sessions, streams
+from bucketscribe.api import sessions, streams, transcriptions
 from bucketscribe.api.app import create_app
 from bucketscribe.api.guard import COOKIE, MAX_BODY_BYTES
 from bucketscribe.api.rate_limit import RateLimit
@@ -24,6 +25,7 @@ from bucketscribe.authentication import Credentials, Kind
 from bucketscribe.keys import Keys, digest_of
 from bucketscribe.logs import redact
 from bucketscribe.queue import Queue
+from bucketscribe.records import Stored, new_id
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
 from fastapi import FastAPI
@@ -734,6 +736,32 @@ def test_an_owner_s_event_streams_are_counted_and_let_go(
         deadline = time.monotonic() + 10
         while httpx2.get(f"{events}?wait=0").status_code != 200:
             assert time.monotonic() < deadline, "the stream that was closed still counts"
+
+
+def test_event_streams_that_are_opened_at_once_are_all_counted(
+    service: Service, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "MOST", 2)
+    looks, read = threading.Event(), transcriptions._read
+
+    def slow(*of: Any) -> Stored:
+        assert looks.wait(30)
+        return read(*of)
+
+    monkeypatch.setattr(transcriptions, "_read", slow)
+    id = uploader.begin().id
+    with serving(service) as server, ThreadPoolExecutor(5) as threads:
+        events = f"{server}/transcriptions/{id}/events?wait=0"
+        asked = [threads.submit(httpx2.get, events) for _ in range(5)]
+        try:
+            early = [answer.result().status_code for answer in islice(as_completed(asked, 10), 3)]
+        finally:
+            looks.set()
+        assert early == [429] * 3
+        assert sorted(answer.result().status_code for answer in asked) == [200, 200, 429, 429, 429]
+        # What never begins does not count, either.
+        for _ in range(3):
+            assert httpx2.get(f"{server}/transcriptions/{new_id()}/events").status_code == 404
 
 
 # Headers of every answer

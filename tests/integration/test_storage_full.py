@@ -121,6 +121,26 @@ def test_a_server_that_stumbles_is_not_called_full(service: Service) -> None:
     assert [entry.key for entry in service.bucket.listing("probe/")] == []
 
 
+def test_many_writes_that_fail_at_once_try_only_once_whether_there_is_room(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refusing(operation: str, *_: Any) -> HTTPResponse:
+        """Stands in for a server that fails whatever it is asked."""
+        asked.append(operation)
+        return HTTPResponse(b"", status=500, preload_content=True)
+
+    monkeypatch.setattr(service.bucket._s3, "_send", refusing)
+    stumbled: Any = {"Error": {"Code": "InternalError"}, "ResponseMetadata": {"HTTPStatusCode": 500}}
+    for _ in range(3):
+        assert not service.bucket.is_full(ClientError(stumbled, "PutObject"))
+    assert asked == ["PutObject"]
+    monkeypatch.setattr("bucketscribe.bucket.REMEMBERED_SECONDS", 0)
+    assert not service.bucket.is_full(ClientError(stumbled, "PutObject"))
+    assert asked == ["PutObject"] * 2
+
+
 class Crammed(LaterBucket):
     """Stands in for MinIO and Ceph, which answer so where there is no room."""
 

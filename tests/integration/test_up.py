@@ -254,7 +254,14 @@ def end(up: Up, send: Callable[[], None]) -> list[str]:
 
 
 class TestEnding:
-    @pytest.mark.parametrize("way", ["SIGTERM", "SIGTERM to the group", "SIGINT to the group"])
+    @pytest.mark.parametrize(
+        "way",
+        [
+            "SIGINT to the group",
+            pytest.param("SIGTERM", marks=pytest.mark.long),
+            pytest.param("SIGTERM to the group", marks=pytest.mark.long),
+        ],
+    )
     def test_everything_is_stopped_in_order(self, tmp_path: Path, way: str) -> None:
         number = signal.SIGINT if "INT" in way else signal.SIGTERM
         with Up(tmp_path / "data", free_port()) as up:

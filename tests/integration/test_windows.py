@@ -132,6 +132,7 @@ def uninterrupted(uploader: Uploader, windowed: Service, recording: bytes) -> Tr
     return Run(windowed.settings, windowed.bucket, engine, record, Status()).finish().transcript
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_costs_a_window_and_changes_no_word(
     upload: Upload,
     uninterrupted: Transcript,

@@ -129,8 +129,12 @@ def test_a_key_that_is_read_is_the_key_that_was_told(key: str) -> None:
 @example("inbox/local/\ud800.wav")
 @example("inbox/local/")
 @example("inbox/local/\n")
+@example("inbox/local//a")
+@example("inbox/local/a\\b")
+@example("inbox/local/a/..")
 @example("inbox/local/" + "x" * 2000)
 def test_a_key_in_an_inbox_is_one_a_bucket_can_have(key: str) -> None:
     if owner_of(key) is not None:
         assert len(key.encode()) <= 1024
-        assert not key.endswith("/")
+        assert "\\" not in key
+        assert {"", ".", ".."}.isdisjoint(key.split("/"))

@@ -71,6 +71,48 @@ def test_a_stream_that_does_not_end_in_time_ends_with_what_it_has(monkeypatch: p
     assert asked(answer) == (200, {b"x": b"y"}, b"data: 1\n\n")
 
 
+def test_what_is_said_after_the_time_is_over_is_no_part_of_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gateway, "ANSWER_SECONDS", 0.01)
+    said_late = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await send(start(500))
+            await send(body(b"late"))
+            said_late.set()
+
+    sent: list[Any] = []
+
+    async def slowly(message: Any) -> None:
+        # As a gateway that is waited for: the task comes to its turn meanwhile.
+        await said_late.wait()
+        sent.append(message)
+
+    asyncio.run(Gateway(app)({"type": "http"}, MagicMock(), slowly))
+    assert [message.get("status") for message in sent] == [503, None]
+
+
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"9")]])
+def test_an_answer_without_its_body_is_none(
+    monkeypatch: pytest.MonkeyPatch, headers: list[tuple[bytes, bytes]]
+) -> None:
+    monkeypatch.setattr(gateway, "ANSWER_SECONDS", 0.01)
+
+    async def answer(send: Any) -> None:
+        await send(start() | {"headers": headers})
+        if headers:
+            await send(body(b"half", more=True))
+        await asyncio.Event().wait()
+
+    status, _, said = asked(answer)
+    assert status == 503
+    assert b'"code":"storage_unavailable"' in said
+
+
 @pytest.mark.parametrize("content", [b"x" * (ANSWER_BYTES + 1), b'"' * (ANSWER_BYTES // 2 + 1)])
 def test_an_answer_that_does_not_fit_says_to_ask_for_less(content: bytes) -> None:
     """The answer goes on as a string in a JSON document, where a quote takes two bytes."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from bucketscribe.settings import Settings
+from bucketscribe.up.checks import explain
 from pydantic import ValidationError
 
 
@@ -39,6 +40,9 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("AUTH", "oidc", "set oidc_issuer and oidc_audience"),
         ("AUTH", "magic", "auth"),
         ("ALLOWED_ORIGINS", "*", "open mode only"),
+        ("EVENTS_TOKEN", "schlüssel-0123456789", "visible ASCII"),
+        ("EVENTS_TOKEN", "a token with spaces", "visible ASCII"),
+        ("EVENTS_TOKEN", "a-token-with-a-line\n", "visible ASCII"),
         ("OIDC_ISSUER", "http://issuer.example", "oidc_issuer must be an https URL"),
         ("OIDC_ISSUER", "https://", "oidc_issuer must be an https URL"),
         ("OIDC_ISSUER", "http://127.0.0.1.evil.example", "oidc_issuer must be an https URL"),
@@ -99,3 +103,10 @@ def test_clients_are_sent_to_the_public_endpoint_and_aws_by_default() -> None:
     assert (inside.public_endpoint, inside.path_style) == ("http://minio:9000", True)
     outside = Settings(s3_endpoint="http://minio:9000", s3_public_endpoint="https://s3.example.com")
     assert outside.public_endpoint == "https://s3.example.com"
+
+
+@pytest.mark.parametrize("name", ["secret", "events_token"])
+def test_a_secret_that_is_refused_is_not_shown(name: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate({name: "too-short"})
+    assert "too-short" not in "".join(explain(refused.value))

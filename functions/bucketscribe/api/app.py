@@ -57,6 +57,8 @@ def create_app(service: Service | None = None) -> FastAPI:
     )
     app.state.service = service
     app.state.completions = Completions()
+    # What is copied out of the inbox takes minutes: never the threads that complete uploads.
+    app.state.copies = Completions(threads=8)
     app.state.looks = health.Looks()
     on_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
     app.state.streams = Streams(held=on_lambda)

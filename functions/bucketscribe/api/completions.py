@@ -29,12 +29,12 @@ THREADS = 20
 class Completions:
     """The completions under way in one application; for one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = THREADS) -> None:
         self._tasks: set[asyncio.Task[Record]] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Never the threads of the other routes, however many callers repeat.
-        self._threads = CapacityLimiter(THREADS)
-        self._promising = CapacityLimiter(THREADS)
+        self._threads = CapacityLimiter(threads)
+        self._promising = CapacityLimiter(threads)
 
     async def run(self, id: str, complete: Callable[[], Record], promise: Callable[[], Record]) -> Record:
         """Complete an upload; or, if that takes longer than a caller waits, have it promised.

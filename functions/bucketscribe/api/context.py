@@ -25,7 +25,12 @@ async def _completions(request: Request) -> Completions:
     return cast("Completions", request.app.state.completions)
 
 
+async def _copies(request: Request) -> Completions:
+    return cast("Completions", request.app.state.copies)
+
+
 TheCompletions = Annotated[Completions, Depends(_completions)]
+TheCopies = Annotated[Completions, Depends(_copies)]
 TheService = Annotated[Service, Depends(_service)]
 ThePrincipal = Annotated[Principal, Depends(_principal)]
 TheOwner = Annotated[str, Depends(_owner)]

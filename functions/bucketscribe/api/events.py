@@ -9,6 +9,7 @@ answered; where it dies, the sweep finds it. Source: MinIO's `internal/event/tar
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any
 
 import structlog
@@ -17,8 +18,10 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, Field
 
 from .. import arrivals
-from ..arrivals import NotAnEvent
+from ..arrivals import Arrival, NotAnEvent
+from ..bucket import StorageError
 from ..errors import Problem
+from ..inbox import PREFIX as INBOX
 from .context import TheService
 from .guard import PUBLIC, GuardedRoute
 from .problems import problems
@@ -57,21 +60,37 @@ class UnderWay:
 
     def __init__(self) -> None:
         self.threads = CapacityLimiter(THREADS)
+        # What is copied out of the inbox takes minutes: never the threads that finish uploads.
+        self.copies = CapacityLimiter(THREADS)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self, take: Callable[[], None]) -> None:
+    async def run(self, take: Callable[[], None], threads: CapacityLimiter) -> None:
         """Take an arrival, and wait no longer than the store should. Raises what `take` raises by then."""
-        task = asyncio.create_task(to_thread.run_sync(take, limiter=self.threads))
+        task = asyncio.create_task(to_thread.run_sync(take, limiter=threads))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        await asyncio.wait({task}, timeout=ANSWER_SECONDS)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.wait({task}, timeout=ANSWER_SECONDS)
+        finally:
+            # By then nobody waits for it who would tell.
+            if not task.done():
+                task.add_done_callback(_tell)
         if task.done():
             task.result()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+
+def _tell(task: asyncio.Task[None]) -> None:
+    if task.cancelled():
+        return
+    match task.exception():
+        case None:
+            return
+        case Problem() as problem:
+            log.warning("arrival not taken", code=problem.code, reason=problem.detail)
+        case error if isinstance(error, StorageError):
             log.warning("arrival not taken", code="storage_unavailable", reason=str(error))
+        case error:
+            log.error("arrival not taken", code="internal", exc_info=error)
 
 
 @router.post(
@@ -94,7 +113,7 @@ async def s3(
                             "eventName": "s3:ObjectCreated:Put",
                             "s3": {
                                 "bucket": {"name": "bucketscribe"},
-                                "object": {"key": "inbox%2Flocal%2Ftalk.mp3"},
+                                "object": {"key": "inbox%2Falice-3f1c9a0b7d2e4856%2Ftalk.mp3"},
                             },
                         }
                     ]
@@ -112,11 +131,17 @@ async def s3(
         return Taken(arrivals=0)
     under_way: UnderWay = request.app.state.events
 
-    def take() -> None:
-        for arrival in arrived:
+    dropped = [arrival for arrival in arrived if arrival.key.startswith(INBOX)]
+    uploaded = [arrival for arrival in arrived if arrival not in dropped]
+
+    def take(some: list[Arrival]) -> None:
+        for arrival in some:
             service.arrivals.arrived(arrival)
 
-    await under_way.run(take)
+    if uploaded:
+        await under_way.run(partial(take, uploaded), under_way.threads)
+    if dropped:
+        await under_way.run(partial(take, dropped), under_way.copies)
     return Taken(arrivals=len(arrived))
 
 

@@ -40,20 +40,28 @@ class Gateway:
 
         task = asyncio.ensure_future(self.app(scope, receive, keep))
         await asyncio.wait({task}, timeout=ANSWER_SECONDS)
+        # A copy: what a task that is canceled still says belongs to no answer.
+        held = [*messages]
         if task.done():
             task.result()
         else:
             task.cancel()
-            if messages:
-                # A stream; its reader goes on where it ends.
-                messages.append({"type": "http.response.body", "body": b""})
-            else:
-                await _too_late()(scope, receive, keep)
-        if sum(map(_size, messages)) > ANSWER_BYTES:
-            messages.clear()
-            await _too_large()(scope, receive, keep)
-        for message in messages:
+            if not _is_stream(held):
+                await _too_late()(scope, receive, send)
+                return
+            # Its reader goes on where it ends.
+            held.append({"type": "http.response.body", "body": b""})
+        if sum(map(_size, held)) > ANSWER_BYTES:
+            await _too_large()(scope, receive, send)
+            return
+        for message in held:
             await send(message)
+
+
+def _is_stream(messages: list[Message]) -> bool:
+    """Whether an answer can be read without its end: something of it is there, and no length is promised."""
+    lengths = (name for message in messages for name, _ in message.get("headers", ()))
+    return b"content-length" not in lengths and any(message.get("body") for message in messages)
 
 
 def _size(message: Message) -> int:

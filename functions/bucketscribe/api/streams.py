@@ -4,11 +4,15 @@ So an owner may have so many at once, and all looks share a few threads that no 
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Annotated
 
 from anyio import CapacityLimiter
+from fastapi import Depends, Request
 
 from ..errors import Problem
+from .context import TheOwner
 
 MOST = 100
 """Open streams of one owner, in one process: a page follows what is in progress."""
@@ -31,22 +35,30 @@ class Streams:
         self.threads = CapacityLimiter(THREADS)
         self._open: Counter[str] = Counter()
 
-    def check(self, owner: str) -> None:
-        """See that one more may be opened. Raises Problem `too_many_requests`."""
+    @contextmanager
+    def counted(self, owner: str) -> Iterator[None]:
+        """Count one more, to the end of the block. Raises Problem `too_many_requests`."""
         if self._open[owner] >= MOST:
             raise Problem(
                 "too_many_requests",
                 f"{MOST} event streams are open. Close some, or read transcriptions now and then instead.",
                 {"retryAfter": RETRY_SECONDS},
             )
-
-    async def counted(self, owner: str, stream: AsyncIterator[str]) -> AsyncIterator[str]:
-        """The stream, counted from its first event to its end."""
         self._open[owner] += 1
         try:
-            async for event in stream:
-                yield event
+            yield
         finally:
             self._open[owner] -= 1
             if not self._open[owner]:
                 del self._open[owner]
+
+
+async def _one_more(request: Request, owner: TheOwner) -> AsyncIterator[Streams]:
+    streams: Streams = request.app.state.streams
+    # To the end of the answer, or of the request, where no answer is ever begun.
+    with streams.counted(owner):
+        yield streams
+
+
+TheStreams = Annotated[Streams, Depends(_one_more)]
+"""For a route that answers with a stream, and has it counted."""

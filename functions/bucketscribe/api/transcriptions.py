@@ -23,10 +23,10 @@ from ..options import Options
 from ..records import FINAL, Failure, NoRecord, Progress, Record, State, Stored, Warning
 from ..service import Service
 from ..transcript import FORMATS
-from .context import TheCompletions, TheOwner, TheService
+from .context import TheCopies, TheOwner, ThePrincipal, TheService
 from .guard import Guard, GuardedRoute, needs
 from .problems import problems
-from .streams import HELD_SECONDS, Streams
+from .streams import HELD_SECONDS, Streams, TheStreams
 
 log = structlog.get_logger()
 
@@ -101,7 +101,9 @@ class TakeRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"key": "inbox/local/meetings/talk.mp3", "options": {"language": "en"}}]
+            "examples": [
+                {"key": "inbox/alice-3f1c9a0b7d2e4856/meetings/talk.mp3", "options": {"language": "en"}}
+            ]
         },
     )
 
@@ -119,6 +121,14 @@ class TakeRequest(BaseModel):
         if isinstance(values, dict) and "url" in values:
             raise ValueError("a url cannot be fetched yet; upload the recording, or put it into the inbox")
         return values
+
+
+class Receipt(BaseModel):
+    """A transcription, as credentials see it that may send recordings and not read them."""
+
+    id: str
+    state: State
+    inbox: str
 
 
 class TranscriptionPage(BaseModel):
@@ -154,14 +164,14 @@ def list_transcriptions(
     description="Any S3 tool may have put it there. It is found without this, too: who asks is told the id, "
     "and sets the options, unless a worker or other options were faster. Asked again, also after the object "
     "has left the inbox, it answers 200 with the same transcription. What takes long to copy is "
-    "still `uploading` in the answer.",
+    "still `uploading` in the answer. Credentials without the scope `read` are told id, state and key only.",
     status_code=201,
     responses=problems(
         *("not_yours", "not_in_inbox", "unknown_option", "invalid_option", "not_possible"),
         *("unsupported_media", "too_large", "busy"),
     )
     | {
-        200: {"model": Transcription, "description": "It was taken before."},
+        200: {"model": Transcription | Receipt, "description": "It was taken before."},
         201: {"headers": {"Location": {"schema": {"type": "string"}}}},
     },
 )
@@ -169,11 +179,12 @@ async def take(
     asked: TakeRequest,
     response: Response,
     service: TheService,
-    owner: TheOwner,
-    completions: TheCompletions,
-) -> Transcription:
+    principal: ThePrincipal,
+    copies: TheCopies,
+) -> Transcription | Receipt:
+    owner = principal.owner
     stored, new = await to_thread.run_sync(service.inbox.request, owner, asked.key, asked.options)
-    record = await completions.run(
+    record = await copies.run(
         stored.record.id,
         lambda: service.inbox.go_on(stored).record,
         lambda: service.transcriptions.get(owner, stored.record.id).record,
@@ -182,6 +193,8 @@ async def take(
         raise problem
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/transcriptions/{record.id}"
+    if Scope.READ not in principal.scopes:
+        return Receipt(id=record.id, state=record.state, inbox=asked.key)
     return Transcription.of(record)
 
 
@@ -244,20 +257,18 @@ async def events(
     request: Request,
     service: TheService,
     owner: TheOwner,
+    streams: TheStreams,
     wait: Annotated[float, Query(ge=0, le=3600, description="Seconds to follow it at most.")] = 300,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> StreamingResponse:
-    streams: Streams = request.app.state.streams
-    streams.check(owner)
     first = await to_thread.run_sync(_read, service, owner, id, limiter=streams.threads)
     if streams.held:
         wait = min(wait, HELD_SECONDS)
     seen = int(last_event_id) if last_event_id and _VERSION.fullmatch(last_event_id) else -1
     guard: Guard = request.app.state.guard
     admitted = partial(guard.still_admits, request)
-    stream = _changes(service, owner, first, seen, time.monotonic() + wait, admitted, streams)
     return StreamingResponse(
-        streams.counted(owner, stream),
+        _changes(service, owner, first, seen, time.monotonic() + wait, admitted, streams),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

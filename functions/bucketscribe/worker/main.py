@@ -50,6 +50,8 @@ TOO_LONG_SECONDS = 120.0
 """It is given back when it turns out that the one before needs the engine for longer than this."""
 MOST_ATTEMPTS = 3
 """One that saves its files, one that has the engine, one ahead."""
+UNREADABLE_SECONDS = 60
+"""A job whose record this version cannot read is left to others for so long."""
 GIVING_BACK_SECONDS = 5.0
 SOCKET_SECONDS = 30.0
 """For connections that set no limit of their own, as some downloads of models do."""
@@ -215,7 +217,8 @@ class Worker:
         try:
             claim = self._claim(message.job)
         except ValueError:
-            # Another version of us may be able to read it; if nobody is, it becomes a dead letter.
+            # While we are upgraded, a newer version of us is: what cannot be read has killed nobody.
+            self._put_back(message, UNREADABLE_SECONDS)
             return None
         except (Problem, *StorageError):
             self._put_back(message)
@@ -227,10 +230,10 @@ class Worker:
             log.warning("message not deleted", id=job.id, owner=job.owner, code=code, reason=str(error))
         return claim
 
-    def _put_back(self, message: Message) -> None:
-        """What the bucket refuses, for however long, must not count as if the job could not be taken."""
+    def _put_back(self, message: Message, delay_seconds: int = 0) -> None:
+        """What the bucket refuses, for however long, must not count as if workers died of the job."""
         try:
-            self.service.queue.put_back(message)
+            self.service.queue.put_back(message, delay_seconds)
         except StorageError as error:
             log.warning("message not put back", code="queue_unavailable", reason=str(error))
 
