@@ -45,6 +45,8 @@ def redriven(settings: Any, bucket: LaterBucket, servers: Servers) -> Iterator[S
     yield Service.of(there, bucket, Queue(client, urls[JOBS]))
     for url in urls.values():
         client.delete_queue(QueueUrl=url)
+    # Others find the queues as they were: there, and empty.
+    prepare_queues(client)
 
 
 def letters(service: Service) -> Queue:
