@@ -137,6 +137,7 @@ def test_a_recording_without_a_name_comes_through_a_pipe(server: str, tmp_path: 
     assert done.stderr == ""
 
 
+@pytest.mark.long
 def test_what_ls_prints_is_what_the_others_read(server: str, tmp_path: Path) -> None:
     script = f"""
         ID=$(bucketscribe transcribe {JFK} --no-wait --quiet)
@@ -152,6 +153,7 @@ def test_what_ls_prints_is_what_the_others_read(server: str, tmp_path: Path) -> 
     assert "completed" not in done.stdout
 
 
+@pytest.mark.long
 def test_an_upload_that_was_interrupted_goes_on_from_another_folder(server: str, tmp_path: Path) -> None:
     recording = tmp_path / "long.wav"
     with recording.open("wb") as file:

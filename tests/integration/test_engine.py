@@ -167,6 +167,7 @@ def test_words_round_a_long_silence_keep_their_times(engine: Engine, speech: Sam
     assert all(word.end - word.start < 2 for word in heard.words)
 
 
+@pytest.mark.long
 def test_no_word_is_lost_or_doubled_in_minutes_of_talk(engine: Engine, speech: Samples) -> None:
     # Clips and looks for speech end at all places of the sentence.
     heard = engine.transcribe(np.concatenate([speech] * 12), english("base"), ignore)
@@ -176,6 +177,7 @@ def test_no_word_is_lost_or_doubled_in_minutes_of_talk(engine: Engine, speech: S
     assert said([word for cue in captions for word in cue]) == words_of(SAID) * 12
 
 
+@pytest.mark.long
 def test_what_was_listened_to_is_not_encoded_again_and_gives_the_same_words(
     engine: Engine, speech: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +198,7 @@ def test_what_was_listened_to_is_not_encoded_again_and_gives_the_same_words(
     assert encoded == [1, 1]
 
 
+@pytest.mark.long
 def test_the_same_audio_gives_the_same_words_in_every_process(
     engine: Engine, speech: Samples, cache: Path
 ) -> None:
@@ -239,6 +242,7 @@ def test_hints_change_nothing_that_was_said(engine: Engine, speech: Samples) -> 
     assert said(engine.transcribe(speech, request, ignore).words) == words_of(SAID)
 
 
+@pytest.mark.long
 def test_hints_may_be_longer_than_the_model_can_take(engine: Engine, speech: Samples) -> None:
     request = english("base", initial_prompt="Kennedy speaks. " * 125, hotwords="Americans, " * 180)
     assert said(engine.transcribe(speech, request, ignore).words) == words_of(SAID)

@@ -253,6 +253,7 @@ def see_whole_way(api: TestClient, bucket: Bucket, upload: Upload, name: str, *,
     assert harmless(told_name(download.headers["content-disposition"])), name
 
 
+@pytest.mark.long
 def test_with_any_name_a_form_is_refused_or_takes_the_file(api: TestClient, bucket: Bucket) -> None:
     for name in NAMES:
         answer = api.get(f"/s3/params?type=audio/wav&filename={quote(name, errors='surrogatepass')}")
@@ -265,6 +266,7 @@ def test_with_any_name_a_form_is_refused_or_takes_the_file(api: TestClient, buck
         assert [entry.key for entry in bucket.listing(f"uploads/local/{form['id']}/")] == [form["key"]]
 
 
+@pytest.mark.long
 def test_a_hostile_text_anywhere_else_in_a_begin_is_taken_or_refused(api: TestClient) -> None:
     for text in NAMES:
         for metadata in ({"name": text}, {"type": text}, {"x-note": text}, {f"x-{text}": 1}, {text: text}):

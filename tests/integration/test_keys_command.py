@@ -83,6 +83,7 @@ def test_the_examples_of_the_documentation_run(
 # Using them
 
 
+@pytest.mark.long
 def test_with_a_key_everything_can_be_done(
     service: Service, operator: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_key_for_local_reaches_what_was_sent_before_anybody_signed_in(
                 assert [found.id for found in client.list().transcriptions] == [id] * seen
 
 
+@pytest.mark.long
 def test_keys_of_one_owner_reach_the_same_and_those_of_others_do_not(
     service: Service, operator: dict[str, str]
 ) -> None:
@@ -240,6 +242,7 @@ def test_a_key_that_cannot_be_read_here_is_listed_and_can_be_revoked(
     assert not list(Keys(bucket).all())
 
 
+@pytest.mark.long
 def test_keys_are_listed_newest_first_in_every_form(bucket: LaterBucket, operator: dict[str, str]) -> None:
     keys = Keys(bucket)
     bucket.later = timedelta(days=-2)
@@ -261,6 +264,7 @@ def test_keys_are_listed_newest_first_in_every_form(bucket: LaterBucket, operato
     assert ends == ["expires", "never", "expired"]
 
 
+@pytest.mark.long
 def test_a_name_cannot_steer_a_terminal(bucket: LaterBucket, operator: dict[str, str]) -> None:
     Keys(bucket).new("a\x1b[2J\tb\nc\u202e", "local", ALL, None)
     shown = run("keys", "ls", **operator).stdout
@@ -314,6 +318,7 @@ def test_a_name_that_several_keys_have_revokes_none(bucket: LaterBucket, operato
     assert len(list(keys.all())) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("word", ["nobody", "0123456789ab"])
 def test_a_key_that_is_not_there_cannot_be_revoked(operator: dict[str, str], word: str) -> None:
     done = run("keys", "revoke", word, **operator)

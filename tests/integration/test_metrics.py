@@ -221,6 +221,7 @@ def test_a_worker_s_port_tells_its_stages_and_its_speed(
     assert told["bucketscribe_jobs_ended_total", "completed"] == 1
 
 
+@pytest.mark.long
 def test_a_sweep_s_port_tells_what_it_ended(uploader: Uploader, service: Service, servers: Servers) -> None:
     uploader.begin()
     port = free_port()

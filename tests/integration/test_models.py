@@ -273,6 +273,7 @@ def test_a_model_is_fetched_from_the_hub_and_hears(published: Hub, tmp_path: Pat
     assert (again.returncode, "is there" in again.stderr) == (0, True)
 
 
+@pytest.mark.long
 def test_a_fetch_that_breaks_off_leaves_no_model_and_goes_on(published: Hub, tmp_path: Path) -> None:
     folder = tmp_path / "models"
     # model.bin comes before these two, and is whole when one breaks off.

@@ -71,6 +71,7 @@ def test_a_bucket_that_can_do_all_is_told_so(settings: Settings, servers: Server
     assert unknown == {"free space"}
 
 
+@pytest.mark.long
 def test_a_server_that_checks_no_signature_is_found_out(moto: Settings, servers: Servers) -> None:
     findings = all_of(probe(moto, servers))
     unchecked = {"tampered URL", "expired URL"}
@@ -131,6 +132,7 @@ def test_only_a_refusal_is_a_refusal(
     assert probe(settings, servers)._refusal("expired URL", status, "…").verdict is verdict
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("call", "name"),
     [
@@ -160,6 +162,7 @@ def test_what_the_keys_do_not_allow_to_look_at_is_unknown(
     assert {name for name in missing(findings) if findings[name].grave} <= {"multipart abort"}
 
 
+@pytest.mark.long
 def test_what_a_killed_one_left_behind_is_removed_by_a_later_one(
     settings: Settings, servers: Servers, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +175,7 @@ def test_what_a_killed_one_left_behind_is_removed_by_a_later_one(
     assert left(bucket) == []
 
 
+@pytest.mark.long
 def test_an_etag_no_page_may_read_is_found(plain: Settings, servers: Servers) -> None:
     client = Bucket.connect(plain).client
     rule: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
@@ -250,6 +254,7 @@ def test_nothing_is_left_behind(settings: Settings, servers: Servers, bucket: Bu
     assert left(bucket) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", ["conditional create", "signed PUT", "CORS"])
 def test_nothing_is_left_behind_by_one_that_is_interrupted(
     settings: Settings, servers: Servers, bucket: Bucket, after: str

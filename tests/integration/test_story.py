@@ -93,6 +93,7 @@ def test_a_recording_goes_in_and_a_correct_transcript_comes_out(tmp_path: Path) 
         assert command(server, "ls", "--json").stdout.strip() == ""
 
 
+@pytest.mark.long
 def test_what_is_no_media_is_refused_with_the_reason(tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("no recording")

@@ -34,6 +34,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Samples], str]:
     return hear
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_said_is_understood_in_every_type(heard: Callable[[Samples], str], kind: str) -> None:
     with Decoder(io.BytesIO(encode(kind, *speech()))) as decoder:

@@ -185,6 +185,7 @@ def test_a_worker_told_to_stop_saves_its_window_first(
     assert len(saved(windowed, upload.id)) == 2
 
 
+@pytest.mark.long
 def test_a_worker_told_twice_does_not_finish_its_window(
     upload: Upload, windowed: Service, servers: Servers
 ) -> None:
@@ -240,6 +241,7 @@ class Overtaken:
         return self._engine.language(audio, model)
 
 
+@pytest.mark.long
 def test_whose_plan_comes_second_follows_the_first(upload: Upload, windowed: Service) -> None:
     record = claimed(windowed, upload.id).record
     engine = make_engine(windowed.settings)
