@@ -437,11 +437,11 @@ def test_a_cookie_that_is_no_session_is_refused(strict: TestClient, cookie: str)
 
 def test_a_session_ends_when_it_said(strict: TestClient, key: str, clock: Clock) -> None:
     cookie = session(strict, key)
-    clock.later = 43199
+    clock.later = 43190
     assert strict.get("/transcriptions", headers=cookie).status_code == 200
     # Nobody makes it last longer with itself.
     answer = strict.post("/session", headers=cookie | {"Sec-Fetch-Site": "same-origin"})
-    assert answer.json()["expires"] <= 1
+    assert answer.json()["expires"] <= 10
     clock.later = 43201
     refused(strict.get("/transcriptions", headers=cookie), 401, "credentials_expired")
 
