@@ -278,7 +278,7 @@ class Settings(BaseSettings):
     def sealing_secret(self) -> bytes:
         """The secret's bytes. Raises ValueError where none is set."""
         if self.secret is None:
-            raise ValueError("BUCKETSCRIBE_SECRET is not set: give every process the same one")
+            raise ValueError("BUCKETSCRIBE_SECRET is not set: give every process of the API the same one")
         return self.secret.get_secret_value().encode()
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 import pytest
@@ -1085,3 +1085,10 @@ def test_no_bytes_are_a_mistake_of_ours(port: int, request_bytes: bytes) -> None
 def test_in_open_mode_a_client_that_says_no_name_is_refused(service: Service) -> None:
     with listening(create_app(service)) as port:
         assert b'"code":"this_machine_only"' in raw(port, b"GET /transcriptions HTTP/1.0\r\n\r\n")
+
+
+@pytest.mark.parametrize("auth", [(), ("keys",)])
+def test_only_the_api_needs_the_secret(settings: Settings, auth: tuple[Literal["keys"], ...]) -> None:
+    service = Service.connect(settings.model_copy(update={"secret": None, "auth": auth}))
+    with pytest.raises(ValueError, match="BUCKETSCRIBE_SECRET is not set"):
+        create_app(service)
