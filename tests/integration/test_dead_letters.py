@@ -179,6 +179,25 @@ def test_a_message_that_is_in_other_hands_again_is_not_doubled(
     assert redriven.queue.count() == 0
 
 
+def test_who_dies_while_a_message_is_put_back_leaves_one_too_many_and_one_job(
+    redriven: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(redriven)
+    received = redriven.queue.receive(0)
+    assert received is not None
+
+    def die(self: Queue, message: Message) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Queue, "delete", die)
+    with pytest.raises(KeyboardInterrupt):
+        redriven.queue.put_back(received)
+    monkeypatch.undo()
+    assert redriven.queue.count() == 2
+    assert redriven.transcriptions.claim(job, "one") is not None
+    assert redriven.transcriptions.claim(job, "another") is None
+
+
 def test_a_message_nobody_can_read_ends_in_the_log(
     redriven: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
