@@ -29,6 +29,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "no_such_transcription": (404, "There is no such transcription"),
     "not_in_inbox": (404, "There is no such object in the inbox"),
     "no_such_route": (404, "There is nothing at this address"),
+    "page_not_built": (404, "There is no page here"),
     "method_not_allowed": (405, "This address does not take this method"),
     "body_too_large": (413, "The request is too large"),
     "upload_expired": (410, "The upload was idle for too long and has ended"),

@@ -234,7 +234,7 @@ class Inbox:
 
     def _taken_before(self, owner: str, key: str) -> Stored | None:
         """The newest transcription that came from a key, if it is among the newest."""
-        keys = self.records.listing(owner, at_most=PAGE)
+        keys = list(self.records.listing(owner, at_most=PAGE))
         with ThreadPoolExecutor(COPIES_AT_ONCE) as threads:
             for stored in threads.map(self.records.read_listed, keys):
                 dropped = None if stored is None else stored.record.inbox

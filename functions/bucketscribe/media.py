@@ -168,6 +168,12 @@ def object_name(filename: str) -> str:
     return (stem + suffix).strip()
 
 
+def without_extension(name: str) -> str:
+    """A file's name without its extension, where that is one of a recording."""
+    match = _EXTENSION.search(name)
+    return name[: match.start()] if match is not None and match[1].lower() in EXTENSIONS else name
+
+
 def check_content(head: bytes) -> None:
     """Refuse a recording whose first `HEAD_BYTES` bytes are clearly not audio or video."""
     if not head:

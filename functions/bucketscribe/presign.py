@@ -97,6 +97,11 @@ class Presigner:
         self._region = region
         self._credentials = credentials
 
+    @property
+    def origin(self) -> str:
+        """Scheme and host of every URL made here."""
+        return self._address.origin
+
     def url(self, key: str) -> str:
         """Return the object's plain URL, unsigned."""
         return f"{self._address.origin}{self._address.path(key)}"

@@ -191,6 +191,8 @@ class Record(BaseModel):
     duration: float | None = Field(None, description="Length of the recording in seconds.")
     timings: dict[str, float] | None = Field(None, description="Seconds by stage.")
     partial: bool = Field(False, description="A failed one has a transcript up to where it failed.")
+    speakers: dict[str, str] = Field({}, description="Names of speakers, by the label of each.")
+    names: int | None = Field(None, description="Of the transcript with these names: its folder's number.")
     quiet_after: datetime | None = Field(
         None, description="When the last writer of a deleted transcription has surely stopped."
     )
@@ -215,6 +217,11 @@ class Record(BaseModel):
     def results_prefix(self) -> str:
         """Where the files of the current run lie."""
         return f"results/{self.owner}/{self.id}/{self.run}/"
+
+    @property
+    def transcript_prefix(self) -> str:
+        """Where the current run's transcript lies: with the names its speakers were given, if they were."""
+        return self.results_prefix if self.names is None else f"{self.results_prefix}names-{self.names}/"
 
 
 def new_id(milliseconds: int | None = None, rest: bytes | None = None) -> str:
@@ -360,9 +367,10 @@ class Records:
         """Remove a record for good: the last step but one of a purge."""
         self.bucket.delete(record_key(owner, id))
 
-    def listing(self, owner: str, after: str = "", at_most: int | None = None) -> list[str]:
-        """Keys of an owner's records, newest first."""
-        return [entry.key for entry in self.bucket.listing(f"records/{owner}/", after, at_most)]
+    def listing(self, owner: str, after: str = "", at_most: int | None = None) -> dict[str, str]:
+        """Keys of an owner's records, newest first, and the ETag of each."""
+        listed = self.bucket.listing(f"records/{owner}/", after, at_most)
+        return {entry.key: entry.etag for entry in listed}
 
     def _stamp(self, record: Record, now: datetime) -> Record:
         write = os.urandom(8).hex()

@@ -11,6 +11,7 @@ from .markers import Markers
 from .presign import Presigner
 from .queue import Queue
 from .records import Records
+from .renaming import Renaming
 from .s3 import sdk_credentials
 from .settings import Settings
 from .transcriptions import Transcriptions
@@ -28,6 +29,7 @@ class Service:
     markers: Markers
     presigner: Presigner
     transcriptions: Transcriptions
+    renaming: Renaming
     uploads: Uploads
     inbox: Inbox
     arrivals: Arrivals
@@ -64,6 +66,7 @@ class Service:
             markers,
             presigner,
             transcriptions,
+            Renaming(bucket, records, transcriptions),
             uploads,
             inbox,
             arrivals,

@@ -1,7 +1,9 @@
 """The transcript: its model, and the files made from it.
 
-`transcript.json` is the one that counts; `render` makes every other format from it, as UTF-8. Text is put on
-one line and freed of control characters first; then each format's own signs are made harmless:
+`transcript.json` is the one that counts; `render` makes every other format from it, as UTF-8. Its segments
+and words have the labels of speakers, whatever those are called; the other formats have names, where there
+are any. Text is put on one line and freed of control characters first; then each format's own signs are made
+harmless:
 
 * WebVTT has character references, so `&`, `<` and `>` (and with it `-->`) are written as such.
 * SRT has no escape. What players take for a tag (`<i>`, `{\\an8}`) is kept apart from its bracket by an
@@ -88,6 +90,9 @@ class Transcript(BaseModel):
     engine: str
     model: str
     options: dict[str, Any] = {}
+    speakers: dict[str, str] = Field(
+        default={}, description="Names by the label of each; only of those who were given one."
+    )
     timings: dict[str, Seconds] = Field(default={}, description="Seconds each stage took.")
     warnings: tuple[Warning, ...] = ()
 
@@ -102,12 +107,12 @@ def _json(transcript: Transcript) -> bytes:
 
 
 def _txt(transcript: Transcript) -> bytes:
-    return "".join(f"{_prefixed(segment)}\n" for segment in transcript.segments).encode()
+    return "".join(f"{_prefixed(transcript, segment)}\n" for segment in transcript.segments).encode()
 
 
 def _tsv(transcript: Transcript) -> bytes:
     rows = (
-        f"{round(segment.start * 1000)}\t{round(segment.end * 1000)}\t{_prefixed(segment)}\n"
+        f"{round(segment.start * 1000)}\t{round(segment.end * 1000)}\t{_prefixed(transcript, segment)}\n"
         for segment in transcript.segments
     )
     return ("start\tend\ttext\n" + "".join(rows)).encode()
@@ -115,7 +120,7 @@ def _tsv(transcript: Transcript) -> bytes:
 
 def _srt(transcript: Transcript) -> bytes:
     def text(segment: Segment) -> str:
-        safe = "\n".join(lines(_prefixed(segment).replace("-->", "->")))
+        safe = "\n".join(lines(_prefixed(transcript, segment).replace("-->", "->")))
         return re.sub(r"<(?=[\s/A-Za-z])|\{(?=\\)", lambda sign: sign[0] + _WORD_JOINER, safe)
 
     return _written(_subtitles(transcript, text).to_string("srt", keep_ssa_tags=True), "\\")
@@ -126,7 +131,8 @@ def _vtt(transcript: Transcript) -> bytes:
         return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
     def text(segment: Segment) -> str:
-        voice = f"<v {escape(_one_line(segment.speaker))}>" if segment.speaker else ""
+        speaker = _speaker(transcript, segment)
+        voice = f"<v {escape(speaker)}>" if speaker else ""
         return voice + escape("\n".join(lines(_one_line(segment.text))))
 
     return _written(_subtitles(transcript, text).to_string("vtt", keep_ssa_tags=True), "\\")
@@ -134,7 +140,7 @@ def _vtt(transcript: Transcript) -> bytes:
 
 def _ass(transcript: Transcript) -> bytes:
     def text(segment: Segment) -> str:
-        shown = "\n".join(lines(_prefixed(segment)))
+        shown = "\n".join(lines(_prefixed(transcript, segment)))
         return shown.replace("{", "\uff5b").replace("}", "\uff5d")
 
     with warnings.catch_warnings(action="ignore", category=TimestampOverflow):
@@ -172,9 +178,15 @@ def _shown(transcript: Transcript) -> Iterator[tuple[Segment, int, int]]:
         yield segment, start, max(round(segment.end * 1000), readable, start + _MIN_CUE_MS)
 
 
-def _prefixed(segment: Segment) -> str:
-    text = _one_line(segment.text)
-    return f"{_one_line(segment.speaker)}: {text}" if segment.speaker else text
+def _prefixed(transcript: Transcript, segment: Segment) -> str:
+    text, speaker = _one_line(segment.text), _speaker(transcript, segment)
+    return f"{speaker}: {text}" if speaker else text
+
+
+def _speaker(transcript: Transcript, segment: Segment) -> str:
+    """Who says it, by name where there is one; nothing where nobody knows."""
+    label = segment.speaker
+    return _one_line(transcript.speakers.get(label, label)) if label else ""
 
 
 def _one_line(text: str) -> str:

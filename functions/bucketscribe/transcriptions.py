@@ -27,6 +27,7 @@ from .errors import FAILURES, Problem
 from .markers import Kind, Markers
 from .queue import Job, Queue
 from .records import (
+    FINAL,
     Failure,
     Lease,
     NoRecord,
@@ -97,7 +98,7 @@ class Transcriptions:
         """The transcription. Raises Problem `no_such_transcription`, for a deleted one too."""
         stored = self.records.read(owner, id)
         if stored is None or stored.record.state is State.DELETED:
-            raise _no_such(id)
+            raise no_such(id)
         return stored
 
     def page(
@@ -110,7 +111,7 @@ class Transcriptions:
         if cursor is not None and not CURSOR.fullmatch(cursor):
             raise Problem("invalid_cursor", "Use the `cursor` of the page before, unchanged.")
         after = f"records/{owner}/{cursor}.json" if cursor is not None else ""
-        keys = self.records.listing(owner, after, PAGE_READS)
+        keys = list(self.records.listing(owner, after, PAGE_READS))
         found: list[Record] = []
         read = 0
         with ThreadPoolExecutor(PAGE_THREADS) as threads:
@@ -302,7 +303,7 @@ class Transcriptions:
             if only is not None and record.state is not only:
                 return None
             if record.state is State.DELETED:
-                raise _no_such(id)
+                raise no_such(id)
             if record.state is State.CANCELED:
                 return None
             if record.state not in CANCELABLE:
@@ -316,7 +317,7 @@ class Transcriptions:
         try:
             stored = self.records.change(owner, id, edit)
         except NoRecord:
-            raise _no_such(id) from None
+            raise no_such(id) from None
         if before is not State.CANCELED:
             with _left_to_the_sweep(owner, id):
                 if stored.record.etag is None:
@@ -356,6 +357,8 @@ class Transcriptions:
             if found.etag != record.etag:
                 raise Problem("recording_changed", "The recording is not the accepted one; upload it again.")
             undone = {"error": None, "partial": False, **Facts(None, None, None, ())._asdict()}
+            # Another run may tell its speakers apart otherwise.
+            undone |= {"speakers": {}, "names": None}
             return record.to(State.QUEUED, run=record.next_run, attempts=0, **undone)
 
         return self._new_run(owner, id, fresh)
@@ -372,7 +375,7 @@ class Transcriptions:
                 continue
             self.send(stored.record)
             return stored
-        raise _busy()
+        raise busy()
 
     def delete(self, owner: str, id: str) -> None:
         """Delete a transcription and all that belongs to it. To its owner it is gone at once.
@@ -384,7 +387,7 @@ class Transcriptions:
         try:
             self.records.change(owner, id, _deleted)
         except NoRecord:
-            raise _no_such(id) from None
+            raise no_such(id) from None
         with _left_to_the_sweep(owner, id):
             self.purge(owner, id)
 
@@ -462,12 +465,32 @@ def _lease_dropped(record: Record) -> dict[str, Any]:
     return {"lease": None, "progress": None, "quiet_after": quiet}
 
 
-def _busy() -> Problem:
+def busy() -> Problem:
+    """What one is told who has lost too many races."""
     return Problem("busy", "The transcription is being changed by others; try again in a moment.")
 
 
-def _no_such(id: str) -> Problem:
+def no_such(id: str) -> Problem:
+    """What one is told who asks for what is not there, or is another's."""
     return Problem("no_such_transcription", f"There is no transcription {id[:64]!r}.")
+
+
+def not_ready(record: Record) -> Problem:
+    """What one is told who wants what is not there yet, or never will be."""
+    if record.state in FINAL:
+        detail = f"There is nothing to download: the transcription is {record.state}."
+    else:
+        detail = f"The transcription is still {record.state}; follow /transcriptions/{record.id}/events."
+    return Problem("not_ready", detail, {"state": record.state})
+
+
+def no_longer_kept(what: str) -> Problem:
+    """What one is told who wants what retention has removed."""
+    return Problem(
+        "no_longer_kept",
+        f"The {what} is no longer kept here; what ended long ago is removed. Upload the recording again to "
+        "have it transcribed anew.",
+    )
 
 
 def _not_possible(what: str, record: Record, states: frozenset[State]) -> Problem:

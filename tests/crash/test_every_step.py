@@ -27,6 +27,7 @@ from tests.crash.world import (
     delete,
     fail,
     failed,
+    rename,
     retry,
     work,
 )
@@ -296,6 +297,12 @@ def canceled(world: World) -> Case:
     return case
 
 
+def named(world: World) -> Case:
+    case = world.completed(diarize=True)
+    world.service.renaming.rename(case.owner, case.id, None, {"SPEAKER_00": "Bob"})
+    return case
+
+
 def retry_died(world: World) -> Case:
     """A retry died between its marker and the record."""
     case = failed(world)
@@ -344,6 +351,10 @@ OWNERS = {
         repeat=repeating(retry, "not_possible"),
         repeated=COMPLETED,
         run=2,
+    ),
+    # What one that died has written stays for the next one an hour later: there may be more files.
+    "rename": Operation(
+        named, rename, {State.COMPLETED: COMPLETED}, repeat=rename, repeated=COMPLETED, run=None
     ),
     "sweep_dead_retry": Operation(retry_died, sweep, {State.FAILED: FAILED}, later=IDLE),
     "delete_uploading": deletable(World.uploading, State.UPLOADING, EXPIRED),

@@ -11,7 +11,19 @@ from bucketscribe.records import Progress, Record, State
 from bucketscribe.service import Service
 
 from tests.crash.proxy import Moment, Trap, changes
-from tests.crash.world import RECORDING, Case, World, cancel, complete, delete, fail, failed, retry, work
+from tests.crash.world import (
+    RECORDING,
+    Case,
+    World,
+    cancel,
+    complete,
+    delete,
+    fail,
+    failed,
+    rename,
+    retry,
+    work,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,10 @@ def save_and_complete(service: Service, case: Case) -> None:
     work(service, case.held)
 
 
+def told_apart(world: World) -> Case:
+    return world.completed(diarize=True)
+
+
 OPERATIONS = {
     "begin": Operation(World.case, begin, State.UPLOADING, jobs=0),
     "begin_form": Operation(World.case, begin_form, State.UPLOADING, jobs=0),
@@ -66,11 +82,13 @@ OPERATIONS = {
     "cancel_uploading": Operation(World.uploading, cancel, State.CANCELED, jobs=0),
     "cancel_queued": Operation(World.queued, cancel, State.CANCELED, jobs=0),
     "retry": Operation(failed, retry, State.QUEUED),
+    # One version is the number of the new files' folder, the other points there.
+    "rename": Operation(told_apart, rename, State.COMPLETED, versions=2, jobs=0),
     "delete": Operation(World.queued, delete, None, jobs=0),
 }
 
 
-TAKE_LONG = {"save_and_complete", "delete"}
+TAKE_LONG = {"save_and_complete", "rename", "delete"}
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ class Havoc:
         life.finished |= stored.record.state not in (State.UPLOADING, State.EXPIRED)
 
     def _first(self, case: Case) -> Record | None:
-        keys = self.world.service.records.listing(case.owner)
+        keys = list(self.world.service.records.listing(case.owner))
         stored = self.world.service.records.read_key(keys[0]) if keys else None
         return None if stored is None else stored.record
 

@@ -220,9 +220,9 @@ class World:
         assert case.claim is not None
         return case
 
-    def completed(self) -> Case:
+    def completed(self, *, diarize: bool = False) -> Case:
         """Its transcript is there."""
-        case = self.running()
+        case = self.running(diarize=diarize)
         work(self.service, case.held)
         return case
 
@@ -312,6 +312,7 @@ class World:
         if state is State.COMPLETED:
             names = RUN_FILES | {"speakers.json"} if record.options.diarize else RUN_FILES
             expected = {f"{record.results_prefix}{name}" for name in names}
+            expected |= {f"{record.transcript_prefix}transcript.{format}" for format in FORMATS}
             if not results >= expected or (run is not None and results != expected):
                 wrongs.append(f"its results are {sorted(results)}")
         if run is not None and record.run != run:
@@ -394,6 +395,11 @@ def cancel(service: Service, case: Case) -> None:
 def retry(service: Service, case: Case) -> None:
     """What its owner may do when it has failed."""
     service.transcriptions.retry(case.owner, case.id)
+
+
+def rename(service: Service, case: Case) -> None:
+    """What its owner may do when there is a transcript that tells speakers apart."""
+    service.renaming.rename(case.owner, case.id, "Minutes", {"SPEAKER_00": "Ann"})
 
 
 def delete(service: Service, case: Case) -> None:

@@ -48,6 +48,8 @@ FILLED = {
     "BUCKETSCRIBE_MODEL": "tiny.en",
     "BUCKETSCRIBE_ALLOWED_MODELS": "tiny.en",
 }
+OWN = f"https://{FILLED['API_HOST']}"
+"""Where our own page is."""
 
 
 @pytest.fixture
@@ -162,9 +164,26 @@ def test_our_processes_take_their_settings(folder: Path, store: str, monkeypatch
                 settings = Settings()
             assert settings.auth == ("keys",)
             assert settings.public_endpoint == "https://s3.example.com"
-            assert settings.allowed_origins == ("https://a.example", "https://b.example")
+            assert settings.allowed_origins == (OWN, "https://a.example", "https://b.example")
             # Only a store that sends events, and only the API takes them.
             assert (settings.events_token is not None) == (store == "minio.yaml" and name == "api")
+
+
+@pytest.mark.parametrize(
+    ("named", "allowed"),
+    [("", "*"), ("https://a.example,https://b.example", f"{OWN},https://a.example,https://b.example")],
+)
+def test_the_store_lets_our_own_page_upload_whichever_others_are_named(
+    folder: Path, named: str, allowed: str
+) -> None:
+    fill_in(folder, FILLED | {"BUCKETSCRIBE_ALLOWED_ORIGINS": named})
+    seaweedfs, minio = (
+        configuration(folder, store)["services"] for store in ("seaweedfs.yaml", "minio.yaml")
+    )
+    assert f"-s3.allowedOrigins={allowed}" in seaweedfs["store"]["command"]
+    assert minio["store"]["environment"]["MINIO_API_CORS_ALLOW_ORIGIN"] == allowed
+    told = seaweedfs["setup"]["environment"]["BUCKETSCRIBE_ALLOWED_ORIGINS"]
+    assert told == (allowed if named else "")
 
 
 def test_the_example_starts_nothing_as_it_stands(folder: Path) -> None:

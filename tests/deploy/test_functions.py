@@ -4,8 +4,10 @@ The events are the files that `sam local invoke` takes, with what only the momen
 """
 
 import base64
+import gzip
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -227,6 +229,23 @@ def test_a_stream_without_news_ends(ask: Callable[..., Answered], functions: Fun
     request["headers"]["last-event-id"] = "99"
     answer = functions.ask(request)
     assert (answer.status, answer.body) == (200, "")
+
+
+def test_the_web_page_is_served_whole_and_compressed(functions: Functions) -> None:
+    request = event("api-page")
+    index = functions.ask(request)
+    assert index.headers["content-type"] == "text/html; charset=utf-8"
+    [nonce] = set(re.findall('nonce="([^"]*)"', index.body))
+    assert f"'nonce-{nonce}'" in index.headers["content-security-policy"]
+    named = re.findall('(?:src|href)="/(assets/[^"]*)"', index.body)
+    assert named
+    for name in named:
+        request["rawPath"] = request["requestContext"]["http"]["path"] = f"/{name}"
+        answer = functions["api"].invoke(request)
+        assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, True)
+        assert answer["headers"]["content-encoding"] == "gzip"
+        sent = gzip.decompress(base64.b64decode(answer["body"]))
+        assert sent == (functions.package / "bucketscribe" / "page" / name).read_bytes()
 
 
 def test_a_page_of_the_site_may_ask(ask: Callable[..., Answered]) -> None:

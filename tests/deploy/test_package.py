@@ -66,7 +66,7 @@ def test_neither_lambda_s_python_nor_the_folder_s_environment_need_be_there(tmp_
     elsewhere, programs = tmp_path / "elsewhere", tmp_path / "programs"
     for folder in (elsewhere, programs):
         folder.mkdir()
-    for name in ("pyproject.toml", "uv.lock", ".python-version"):
+    for name in ("Makefile", "pyproject.toml", "uv.lock", ".python-version"):
         shutil.copy(runtime.ROOT / name, elsewhere)
     shutil.copytree(runtime.ROOT / "functions", elsewhere / "functions")
     uv = shutil.which("uv", path=f"{runtime.TOOLS / 'bin'}:{os.environ['PATH']}")
@@ -92,6 +92,8 @@ def test_neither_lambda_s_python_nor_the_folder_s_environment_need_be_there(tmp_
     assert "no bytecode" in built.stderr
     assert machines(package) == {MACHINES["arm64"]}
     assert (package / "bucketscribe/lambdas/api.py").exists()
+    # No Node is there either: a page that is as new as its sources is not built again.
+    assert (package / "bucketscribe/page/index.html").exists()
 
 
 def test_it_is_small_and_has_bytecode_for_all_it_has(package: Path, tmp_path: Path) -> None:

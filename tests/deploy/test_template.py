@@ -12,7 +12,7 @@ from bucketscribe.presign import Address
 from bucketscribe.settings import Settings
 
 from tests.deploy.ministack import ROOT, TOOLS
-from tests.deploy.policies import Template, as_list
+from tests.deploy.policies import Ask, Template, allowed, as_list
 
 pytestmark = pytest.mark.deploy
 
@@ -357,3 +357,16 @@ def test_each_parameter_is_described_and_in_one_group() -> None:
         assert "Default" in parameter
         assert parameter["Description"].endswith(".")
         assert f"`{name}`" in explained
+
+
+@pytest.mark.parametrize(
+    ("key", "may"),
+    [
+        ("results/ann/1/1/names-12/transcript.json", True),
+        ("results/ann/1/1/transcript.json", False),
+        ("results/names-ann/1/1/plan.json", False),
+    ],
+)
+def test_of_results_the_api_writes_transcripts_with_new_names_only(key: str, may: bool) -> None:
+    ask = Ask("s3:PutObject", f"arn:aws:s3:::{BUCKET}/{key}")
+    assert allowed(template().statements("ApiRole"), ask) is may

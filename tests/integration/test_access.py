@@ -179,6 +179,8 @@ class World:
                 key = f"inbox/{ANN}/{uuid.uuid4()}/talk.wav"
                 self.service.bucket.put(key, SPEECH, "audio/wav")
                 values["body"] = {"key": key}
+            case "RenameRequest":
+                values["body"] = {"name": "Another name"}
             case other:
                 pytest.fail(f"{operation}: say in {__name__} what {other} may be")
         return values
@@ -251,7 +253,9 @@ def test_its_owner_may_with_the_scope_it_names_and_no_other(operation: Operation
 def test_every_operation_says_who_may_call_it() -> None:
     assert all("security" in operation.described for operation in OPERATIONS)
     assert [str(operation) for operation in OPERATIONS if operation.public] == [
+        "GET /session",
         "DELETE /session",
+        "GET /options",
         "GET /health/live",
         "GET /health",
         "GET /health/ready",

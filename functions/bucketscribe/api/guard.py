@@ -114,6 +114,21 @@ class Guard:
             )
         return principal
 
+    async def recognize(self, request: Request) -> Principal | None:
+        """Who asks where anybody may; None of those who bring no credentials, or none that are good.
+
+        Raises Problem `too_many_requests`, `issuer_unavailable`; StorageError.
+        """
+        if self.settings.open_mode:
+            return OPEN
+        try:
+            credentials = _credentials(request)
+            return None if credentials is None else await self._known(request, credentials)
+        except Problem as problem:
+            if problem.status != 401:
+                raise
+            return None
+
     async def still_admits(self, request: Request) -> bool:
         """Whether the credentials of a request that takes long are good yet. Raises StorageError."""
         credentials = _credentials(request)

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from ..auth import Principal, Scope
 from ..tokens import TokenKind, issue
 from .context import ThePrincipal, TheService
-from .guard import COOKIE, PUBLIC, SIGNED_IN, GuardedRoute, needs
+from .guard import COOKIE, PUBLIC, SIGNED_IN, Guard, GuardedRoute, needs
 from .problems import problems
 
 router = APIRouter(tags=["sign-in"], route_class=GuardedRoute)
@@ -24,6 +24,15 @@ class Session(BaseModel):
     owner: str
     scopes: list[Scope]
     expires: Seconds
+
+
+class Visitor(BaseModel):
+    """Who asks, if that is known, and the ways to sign in: none in open mode, where everybody is `local`."""
+
+    auth: list[Literal["keys", "oidc"]]
+    owner: str | None
+    scopes: list[Scope]
+    expires: int | None = Field(description="Seconds until these credentials end, if they ever do.")
 
 
 class UploadToken(BaseModel):
@@ -50,6 +59,23 @@ def begin_session(response: Response, service: TheService, principal: ThePrincip
     left = max(0, expires - int(time.time()))
     response.set_cookie(COOKIE, token, max_age=left, path="/", secure=True, httponly=True, samesite="strict")
     return Session(owner=principal.owner, scopes=sorted(principal.scopes), expires=left)
+
+
+@router.get(
+    "/session",
+    summary="Who is signed in, and how one can",
+    description="Credentials that are not good, or no longer, are answered as if there were none.",
+    openapi_extra=PUBLIC,
+    responses=problems("too_many_requests", "issuer_unavailable"),
+)
+async def read_session(request: Request, service: TheService) -> Visitor:
+    guard: Guard = request.app.state.guard
+    principal = await guard.recognize(request)
+    ways = list(service.settings.auth)
+    if principal is None:
+        return Visitor(auth=ways, owner=None, scopes=[], expires=None)
+    left = None if principal.expires is None else max(0, principal.expires - int(time.time()))
+    return Visitor(auth=ways, owner=principal.owner, scopes=sorted(principal.scopes), expires=left)
 
 
 @router.delete("/session", summary="End this browser's session", openapi_extra=PUBLIC, status_code=204)

@@ -1,4 +1,4 @@
-"""Event streams that are open: each looks into the bucket twice a second, for as long as its reader likes.
+"""Event streams that are open: each looks into the bucket again and again, for as long as its reader likes.
 
 So an owner may have so many at once, and all looks share a few threads that no other route needs.
 """

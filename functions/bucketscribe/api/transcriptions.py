@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Literal, Self
@@ -18,11 +18,12 @@ from ..auth import Scope
 from ..bucket import StorageError
 from ..errors import Problem
 from ..inbox import refusal
-from ..media import object_name
+from ..media import object_name, without_extension
 from ..options import Options
 from ..records import FINAL, Failure, NoRecord, Progress, Record, State, Stored, Warning
 from ..service import Service
 from ..transcript import FORMATS
+from ..transcriptions import no_longer_kept, not_ready
 from .context import TheCopies, TheOwner, ThePrincipal, TheService
 from .guard import Guard, GuardedRoute, needs
 from .problems import problems
@@ -37,6 +38,9 @@ _VERSION = re.compile(r"[0-9]{1,18}")
 POLL_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15.0
 
+PAGE = 50
+"""Transcriptions on a page of the list, unless its reader wants fewer or more."""
+
 Id = Annotated[
     str,
     Path(description="The transcription's id.", examples=["019aa5b2-7c1e-7d3a-9f00-0242ac120002"]),
@@ -50,7 +54,7 @@ class Transcription(BaseModel):
     id: str
     state: State
     progress: Progress | None = Field(description="How far the work has come, while it is running.")
-    name: str = Field(description="The file's name, as it was uploaded.")
+    name: str = Field(description="The file's name as it was uploaded, or what it was renamed to.")
     type: str
     size: int | None = Field(description="Bytes; null until it is known.")
     key: str
@@ -66,6 +70,9 @@ class Transcription(BaseModel):
     error: Failure | None
     timings: dict[str, float] | None = Field(description="Seconds by stage.")
     partial: bool = Field(description="It has failed, but there is a transcript up to where it did.")
+    speakers: dict[str, str] = Field(
+        description="Names of speakers, by their labels in `transcript.json`; only of those who have one."
+    )
     inbox: str | None = Field(description="The key in the inbox it came from, if it did.")
 
     @classmethod
@@ -91,6 +98,7 @@ class Transcription(BaseModel):
             error=record.error,
             timings=record.timings,
             partial=record.partial,
+            speakers=record.speakers,
             inbox=None if record.inbox is None else record.inbox.key,
         )
 
@@ -137,6 +145,11 @@ class TranscriptionPage(BaseModel):
     transcriptions: list[Transcription]
     cursor: str | None
 
+    @classmethod
+    def of(cls, records: Iterable[Record], cursor: str | None) -> Self:
+        """The public view of a page."""
+        return cls(transcriptions=[Transcription.of(record) for record in records], cursor=cursor)
+
 
 @router.get(
     "",
@@ -149,12 +162,9 @@ def list_transcriptions(
     owner: TheOwner,
     state: Annotated[State | None, Query(description="Only those in this state.")] = None,
     cursor: Annotated[str | None, Query(description="The last page's `cursor`.", max_length=64)] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    limit: Annotated[int, Query(ge=1, le=100)] = PAGE,
 ) -> TranscriptionPage:
-    records, following = service.transcriptions.page(owner, state, cursor, limit)
-    return TranscriptionPage(
-        transcriptions=[Transcription.of(record) for record in records], cursor=following
-    )
+    return TranscriptionPage.of(*service.transcriptions.page(owner, state, cursor, limit))
 
 
 @router.post(
@@ -320,17 +330,17 @@ async def _changes(
 def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> RedirectResponse:
     record = service.transcriptions.get(owner, id).record
     if not record.has_transcript:
-        raise _not_ready(record)
-    key = f"{record.results_prefix}transcript.{format}"
+        raise not_ready(record)
+    key = f"{record.transcript_prefix}transcript.{format}"
     if service.bucket.find(key) is None:
-        raise _no_longer_kept("transcript")
+        raise no_longer_kept("transcript")
     # As in the bucket: a name as it was given can be too long for a header, or be made to deceive.
-    name = object_name(record.name)
+    name = without_extension(object_name(record.name))
     url = service.presigner.get(
         key,
         expires_seconds=service.settings.url_expires_seconds,
         now=datetime.now(UTC),
-        filename=f"{name.rpartition('.')[0] or name}.{format}",
+        filename=f"{name}.{format}",
         content_type=FORMATS[format],
     )
     return RedirectResponse(url, 307)
@@ -351,7 +361,7 @@ def peaks(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
     record = service.transcriptions.get(owner, id).record
     key = f"{record.results_prefix}peaks.json"
     if service.bucket.find(key) is None:
-        raise _no_longer_kept("transcript") if record.has_transcript else _not_ready(record)
+        raise no_longer_kept("transcript") if record.has_transcript else not_ready(record)
     url = service.presigner.get(
         key,
         expires_seconds=service.settings.url_expires_seconds,
@@ -376,14 +386,14 @@ def media(id: Id, service: TheService, owner: TheOwner) -> RedirectResponse:
     record = service.transcriptions.get(owner, id).record
     found = service.bucket.find(record.key) if record.etag is not None else None
     if found is None:
-        raise _not_ready(record) if record.etag is None else _no_longer_kept("recording")
+        raise not_ready(record) if record.etag is None else no_longer_kept("recording")
     if found.etag != record.etag:
         raise Problem("recording_changed", "The recording is not the accepted one; upload it again.")
     url = service.presigner.get(
         record.key,
         expires_seconds=service.settings.url_expires_seconds,
         now=datetime.now(UTC),
-        filename=object_name(record.name),
+        filename=_media_name(record),
         content_type=record.content_type,
         disposition="inline",
     )
@@ -432,17 +442,7 @@ def _read(service: Service, owner: str, id: str) -> Stored:
     return stored
 
 
-def _no_longer_kept(what: str) -> Problem:
-    return Problem(
-        "no_longer_kept",
-        f"The {what} is no longer kept here; what ended long ago is removed. Upload the recording again to "
-        "have it transcribed anew.",
-    )
-
-
-def _not_ready(record: Record) -> Problem:
-    if record.state in FINAL:
-        detail = f"There is nothing to download: the transcription is {record.state}."
-    else:
-        detail = f"The transcription is still {record.state}; follow /transcriptions/{record.id}/events."
-    return Problem("not_ready", detail, {"state": record.state})
+def _media_name(record: Record) -> str:
+    """What a recording is called that is downloaded: whatever it was renamed to, it is of the same type."""
+    name, stored = without_extension(object_name(record.name)), record.key.rpartition("/")[2]
+    return object_name(name + stored[len(without_extension(stored)) :])

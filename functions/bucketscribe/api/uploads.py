@@ -27,6 +27,9 @@ _REFUSED_BEGINS = (
     *("too_many_uploads", "daily_limit_reached", "begin_lost"),
 )
 
+_ABSENT = frozenset({"undefined", "null"})
+"""What Uppy 6 writes into the address of a form for an allowed meta field that a file does not have."""
+
 UploadId = Annotated[str, Path(description="The `uploadId` that beginning the upload gave.", max_length=2048)]
 Key = Annotated[
     str,
@@ -180,7 +183,7 @@ def params(
     metadata = {
         key[len("metadata[") : -1]: value
         for key, value in request.query_params.multi_items()
-        if key.startswith("metadata[") and key.endswith("]")
+        if key.startswith("metadata[") and key.endswith("]") and value not in _ABSENT
     }
     form = service.uploads.begin_form(owner, filename, type, metadata)
     return FormAnswer(

@@ -162,8 +162,14 @@ def bare_environment() -> dict[str, str]:
 
 
 def bucket_origins(settings: Settings) -> tuple[str, ...]:
-    """Origins that may reach the bucket: any unless some are set; a presigned URL is the key there."""
-    return settings.allowed_origins or ("*",)
+    """Origins that may reach the bucket: any unless some are set, and then our own page's as well.
+
+    A presigned URL is the key there.
+    """
+    if not settings.allowed_origins or "*" in settings.allowed_origins:
+        return ("*",)
+    own = (f"http://{host}:{settings.port}" for host in (LOOPBACK, "localhost"))
+    return (*settings.allowed_origins, *own)
 
 
 def endpoint(port: int) -> str:
