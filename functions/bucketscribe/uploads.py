@@ -266,6 +266,11 @@ class Uploads:
             now=datetime.now(UTC),
         )
 
+    def sign_first(self, owner: str, begun: Begun, count: int) -> dict[int, str]:
+        """Presigned URLs of the first parts of an upload: fewer than `count` where it has fewer."""
+        _, upload = self.opened(owner, begun.key, begun.upload_id)
+        return self.sign(owner, begun.key, begun.upload_id, range(1, min(count, upload.last_part) + 1))
+
     def list_parts(self, owner: str, key: str, sealed: str) -> list[HeldPart]:
         """The finished parts. Asking for them counts as a sign of life.
 

@@ -93,6 +93,16 @@ def test_a_batch_of_impossible_parts_is_refused(uploader: Uploader, api: TestCli
     refused(answer, 422, "invalid_part_number")
 
 
+def test_a_begin_signs_the_first_parts_if_it_is_asked_to(api: TestClient) -> None:
+    metadata = {"size": 6 * MIB, "partSize": 5 * MIB}
+    answer = api.post("/s3/multipart", json={"filename": "talk.mp3", "metadata": metadata, "sign": 18}).json()
+    assert list(answer["presignedUrls"]) == ["1", "2"]
+    assert answer["urlsExpire"] == 3600
+    assert httpx2.put(answer["presignedUrls"]["2"], content=bytes(MIB)).status_code == 200
+    plain = api.post("/s3/multipart", json={"filename": "talk.mp3", "metadata": metadata}).json()
+    assert set(plain) == set(answer) - {"presignedUrls", "urlsExpire"}
+
+
 def test_with_a_declared_size_there_are_no_more_parts(uploader: Uploader, api: TestClient) -> None:
     upload = uploader.begin(size=6 * MIB, partSize=5 * MIB)
     problem = refused(api.get(f"{upload.path}/3", params={"key": upload.key}), 422, "invalid_part_number")

@@ -59,6 +59,12 @@ class BeginRequest(BaseModel):
         description="Options of the transcription, `name`, `type`, `size` and `partSize` of the file. With "
         "`size` and `partSize` every part URL is signed for its exact length.",
     )
+    sign: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="How many parts, from the first on, to sign with the same answer: saves a round trip.",
+    )
 
 
 class BeginAnswer(BaseModel):
@@ -70,6 +76,10 @@ class BeginAnswer(BaseModel):
     id: str = Field(description="The transcription's id, for its whole life.")
     partSize: int = Field(description="Bytes in each part but the last.")  # noqa: N815
     expires: int = Field(description="Seconds without a finished part after which the upload ends.")
+    presignedUrls: dict[str, str] | None = Field(  # noqa: N815 -- as in BatchAnswer
+        None, description="Where to PUT the parts that were to be signed, by number."
+    )
+    urlsExpire: int | None = Field(None, description="Seconds those URLs are good for.")  # noqa: N815
 
 
 class SignAnswer(BaseModel):
@@ -138,10 +148,12 @@ class FormAnswer(BaseModel):
     "/multipart",
     summary="Begin an upload",
     openapi_extra=needs(Scope.UPLOAD),
+    response_model_exclude_none=True,
     responses=problems(*_REFUSED_BEGINS),
 )
 def begin(request: BeginRequest, service: TheService, owner: TheOwner) -> BeginAnswer:
     begun = service.uploads.begin(owner, request.filename, request.type, request.metadata)
+    urls = service.uploads.sign_first(owner, begun, request.sign) if request.sign else None
     return BeginAnswer(
         key=begun.key,
         uploadId=begun.upload_id,
@@ -149,6 +161,8 @@ def begin(request: BeginRequest, service: TheService, owner: TheOwner) -> BeginA
         id=begun.id,
         partSize=begun.part_size,
         expires=service.settings.upload_idle_seconds,
+        presignedUrls=urls and {str(number): url for number, url in urls.items()},
+        urlsExpire=urls and service.settings.url_expires_seconds,
     )
 
 
