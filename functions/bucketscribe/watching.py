@@ -5,13 +5,14 @@ costs nothing. A record that is deleted, or that nobody here can read, is not th
 Raises botocore's errors, and has seen nothing then.
 """
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 from .records import FINAL, Record, State, record_key
 from .transcriptions import PAGE_READS, PAGE_THREADS, Transcriptions
 
-_BUSY = "+"
+_STATE = re.compile(r"([0-9a-f]{32})((?:[+][0-9]{1,3})*)")
 
 
 class Watch:
@@ -23,25 +24,30 @@ class Watch:
         self._etags: dict[str, str] = {}  # of the last listing, by key
         self._told: dict[str, int | None] = {}  # the version told last, by key; None for one that is gone
         self._unfinished: set[str] = set()
-        self._was_busy = False
 
     @property
     def busy(self) -> bool:
         """Whether something that was told has not come to its end."""
-        return self._was_busy or bool(self._unfinished)
+        return bool(self._unfinished)
 
     @property
     def state(self) -> str:
-        """What the list is like now: a digest of its newest records, which a reader can go on from."""
+        """What the list is like now, which a reader can go on from.
+
+        A digest of its newest records; then, with a `+` before each, the places of those told that are not
+        finished, so that whoever goes on from here need not read them to know that.
+        """
         listed = "\n".join(f"{key} {etag}" for key, etag in self._etags.items())
-        return sha256(listed.encode()).hexdigest()[:32] + (_BUSY if self.busy else "")
+        places = (f"+{place}" for place, key in enumerate(self._etags) if key in self._unfinished)
+        return sha256(listed.encode()).hexdigest()[:32] + "".join(places)
 
     def begin(self, known: str | None, limit: int) -> tuple[list[Record], str | None] | None:
         """The list's first page, as `Transcriptions.page` has it; None if the reader `known`s this state."""
         self._etags = self._listing()
-        if known is not None and known.removesuffix(_BUSY) == self.state:
-            # What is unfinished would have to be read; to have been told that there is something is enough.
-            self._was_busy = known.endswith(_BUSY)
+        told = _STATE.fullmatch(known or "")
+        if told is not None and told[1] == self.state:
+            places = {int(place) for place in told[2].split("+")[1:]}
+            self._unfinished = {key for place, key in enumerate(self._etags) if place in places}
             return None
         records, cursor = self._transcriptions.page(self._owner, None, None, limit)
         for record in records:

@@ -6,6 +6,7 @@ other case.
 """
 
 import io
+import json
 import traceback
 import wave
 from collections.abc import Callable, Iterator
@@ -315,6 +316,11 @@ class World:
             expected |= {f"{record.transcript_prefix}transcript.{format}" for format in FORMATS}
             if not results >= expected or (run is not None and results != expected):
                 wrongs.append(f"its results are {sorted(results)}")
+            else:
+                document = self.bucket.get(f"{record.transcript_prefix}transcript.json")
+                named = None if document is None else json.loads(document.body)["speakers"]
+                if named != record.speakers:
+                    wrongs.append(f"its speakers are {record.speakers}, and in its transcript {named}")
         if run is not None and record.run != run:
             wrongs.append(f"it ended with run {record.run}, not {run}")
         return wrongs

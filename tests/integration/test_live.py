@@ -164,9 +164,14 @@ def test_there_is_a_look_a_second_only_while_something_is_under_way(
     resumed = Watch(service.transcriptions, OWNER)
     assert resumed.begin(watch.state, 50) is None
     assert resumed.busy
+    assert resumed.state == watch.state
     service.transcriptions.cancel(OWNER, id)
-    watch.look()
-    assert not watch.busy
+    for either in (watch, resumed):
+        either.look()
+        assert not either.busy
+    assert resumed.state == watch.state
+    for nonsense in (f"{watch.state}+", f"{watch.state}+x", f"{watch.state}+1000", "", "\u0661"):
+        assert Watch(service.transcriptions, OWNER).begin(nonsense, 50) is not None
     assert (live.BUSY_SECONDS, live.QUIET_SECONDS) == (1, 5)
 
 
@@ -225,18 +230,22 @@ def test_a_bucket_that_is_away_for_a_moment_ends_no_stream_and_hides_nothing(
     assert away.listings > 3
 
 
-def test_a_stream_that_is_held_ends_with_its_first_events(
-    service: Service, uploader: Uploader, often: None, monkeypatch: pytest.MonkeyPatch
+def test_a_stream_that_is_held_ends_after_a_look_and_says_when_to_come_again(
+    service: Service, uploader: Uploader
 ) -> None:
-    monkeypatch.setattr(live, "HELD_SECONDS", 0.3)
     with calling(service) as api:
         api.app.state.streams.held = True  # type: ignore[attr-defined]
         (first,) = parse([api.get(EVENTS).content])
         assert first.name == "list"
         again = {"Last-Event-ID": first.id or ""}
-        assert api.get(EVENTS, headers=again).content == b""
+        assert api.get(EVENTS, headers=again).content == b"retry: 3000\n\n"
         uploader.begin()
-        assert [event.name for event in parse([api.get(EVENTS, headers=again).content])] == ["list"]
+        busy = api.get(EVENTS, headers=again).content
+        assert busy.startswith(b"retry: 1000\n\n")
+        (listed,) = parse([busy])
+        assert listed.name == "list"
+        still = {"Last-Event-ID": listed.id or ""}
+        assert api.get(EVENTS, headers=still).content == b"retry: 1000\n\n"
 
 
 def test_streams_of_the_list_are_counted_with_the_others(

@@ -82,6 +82,7 @@ def test_a_transcription_is_read_by_etag(uploader: Uploader, api: TestClient) ->
     upload.complete([upload.put(1, SPEECH)])
     changed = api.get(path, headers={"If-None-Match": first.headers["etag"]})
     assert changed.json()["state"] == "queued"
+    assert (first.json()["accepted"], changed.json()["accepted"]) == (False, True)
 
 
 def test_the_list_is_newest_first_and_goes_on_by_cursor(uploader: Uploader, api: TestClient) -> None:
@@ -160,7 +161,8 @@ def test_an_upload_that_is_canceled_leaves_nothing_and_cannot_be_retried(
 ) -> None:
     upload = uploader.begin()
     upload.put(1, SPEECH)
-    assert api.post(f"/transcriptions/{upload.id}/cancel").json()["state"] == "canceled"
+    canceled = api.post(f"/transcriptions/{upload.id}/cancel").json()
+    assert (canceled["state"], canceled["accepted"]) == ("canceled", False)
     assert leftovers(service.bucket, upload.id) == []
     refused(api.post(f"/transcriptions/{upload.id}/retry"), 409, "not_possible")
 

@@ -260,6 +260,12 @@ def test_what_was_built_is_whole_and_keeps_to_its_policy() -> None:
     assert {Path(name).suffix for name in files} <= set(page.TYPES)
 
 
+def test_what_was_built_hands_on_the_licences_of_what_is_in_it() -> None:
+    licences = page.read(page.FOLDER)["licenses.txt"].content.decode()
+    assert re.search(r"^## @uppy/core - .*MIT", licences, re.MULTILINE)
+    assert "## wavesurfer.js - " in licences
+
+
 def test_what_was_built_fits_through_a_lambda_s_gateway() -> None:
     for name, file in page.read(page.FOLDER).items():
         sent = file.zipped or file.content

@@ -18,7 +18,7 @@ from ..watching import Watch
 from .context import TheOwner, TheService
 from .guard import Guard, GuardedRoute, needs
 from .problems import problems
-from .streams import HELD_SECONDS, Streams, TheStreams
+from .streams import Streams, TheStreams
 from .transcriptions import KEEP_ALIVE_SECONDS, PAGE, Transcription, TranscriptionPage
 
 log = structlog.get_logger()
@@ -30,6 +30,10 @@ BUSY_SECONDS = 1.0
 
 QUIET_SECONDS = 5.0
 """From look to look while nothing is; what is begun elsewhere shows so much later at most."""
+
+HELD_QUIET_SECONDS = 3.0
+"""The same where streams are held. A Lambda that waits for news is paid, and is one of few, all that time, so
+it looks once and says when to come again: sooner than a browser would by itself."""
 
 
 def _described(event: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +48,7 @@ def _described(event: str, schema: dict[str, Any]) -> dict[str, Any]:
 _EVENT: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["event", "data"],
-    "properties": {"id": {"type": "string", "pattern": "^[0-9a-f]{32}[+]?$"}},
+    "properties": {"id": {"type": "string", "pattern": "^[0-9a-f]{32}([+][0-9]+)*$"}},
     "oneOf": [
         _described("list", {"$ref": "#/components/schemas/TranscriptionPage"}),
         _described("transcription", {"$ref": "#/components/schemas/Transcription"}),
@@ -62,8 +66,8 @@ _EVENT: Final[dict[str, Any]] = {
     description="First an event `list`, its data the first page of `GET /transcriptions`. Then, as things "
     "change, an event `transcription` for what is new or different, and `deleted` for what is gone. The "
     "newest 200 are looked at. After `wait` seconds the stream ends; a client goes on with `Last-Event-ID`, "
-    "and is told the list again only if it is another one. Behind an HTTP API of AWS the stream ends with "
-    "its first events, and after 20 s at most.",
+    "and is told the list again only if it is another one. Behind an HTTP API of AWS the stream ends after "
+    "one look, and says by `retry` when to come again.",
     response_class=StreamingResponse,
     responses=problems()
     | {
@@ -91,8 +95,6 @@ async def follow_list(
     watch = Watch(service.transcriptions, owner)
     page = await to_thread.run_sync(watch.begin, last_event_id, PAGE, limiter=streams.threads)
     first = [] if page is None else [("list", TranscriptionPage.of(*page).model_dump_json())]
-    if streams.held:
-        wait = min(wait, HELD_SECONDS)
     guard: Guard = request.app.state.guard
     admitted = partial(guard.still_admits, request)
     return StreamingResponse(
@@ -110,12 +112,14 @@ async def _changes(
     streams: Streams,
 ) -> AsyncIterator[str]:
     quiet_since, seen = time.monotonic(), watch.state
+    if streams.held:
+        pause = BUSY_SECONDS if watch.busy else HELD_QUIET_SECONDS
+        yield f"retry: {pause * 1000:.0f}\n\n" + _written(events, seen)
+        return
     while True:
         if events:
             quiet_since, seen = time.monotonic(), watch.state
             yield _written(events, seen)
-            if streams.held:
-                return
         elif watch.state != seen:
             # What had been told to be gone is gone for good, say: no event, but where to go on from.
             quiet_since, seen = time.monotonic(), watch.state
@@ -141,7 +145,7 @@ async def _changes(
 
 def _written(events: list[tuple[str, str]], state: str) -> str:
     """The events; who has read the last of them has seen this state of the list, and nobody before."""
-    *_, last = events
+    last = events[-1] if events else None
     return "".join(
         f"{f'id: {state}\n' if event is last else ''}event: {event[0]}\ndata: {event[1]}\n\n"
         for event in events

@@ -40,7 +40,8 @@ class UploadToken(BaseModel):
 
     token: str
     endpoint: str = Field(
-        description="The upload routes with the token in their path: Uppy's `companionEndpoint`.",
+        description="The upload routes with the token in their path: what Uppy 6 calls `companionEndpoint`, "
+        "and Uppy 5 `endpoint`.",
         examples=["https://transcripts.example.com/u/AQEBA…"],
     )
     expires: Seconds

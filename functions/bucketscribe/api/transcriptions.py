@@ -70,6 +70,9 @@ class Transcription(BaseModel):
     error: Failure | None
     timings: dict[str, float] | None = Field(description="Seconds by stage.")
     partial: bool = Field(description="It has failed, but there is a transcript up to where it did.")
+    accepted: bool = Field(
+        description="Its recording was accepted: only then can it be played, and transcribed again."
+    )
     speakers: dict[str, str] = Field(
         description="Names of speakers, by their labels in `transcript.json`; only of those who have one."
     )
@@ -98,6 +101,7 @@ class Transcription(BaseModel):
             error=record.error,
             timings=record.timings,
             partial=record.partial,
+            accepted=record.etag is not None,
             speakers=record.speakers,
             inbox=None if record.inbox is None else record.inbox.key,
         )
@@ -328,12 +332,18 @@ async def _changes(
     | {307: {"description": "A presigned URL of the file in the bucket."}},
 )
 def transcript(id: Id, format: Format, service: TheService, owner: TheOwner) -> RedirectResponse:
-    record = service.transcriptions.get(owner, id).record
-    if not record.has_transcript:
-        raise not_ready(record)
-    key = f"{record.transcript_prefix}transcript.{format}"
-    if service.bucket.find(key) is None:
-        raise no_longer_kept("transcript")
+    seen: set[str] = set()
+    while True:
+        record = service.transcriptions.get(owner, id).record
+        if not record.has_transcript:
+            raise not_ready(record)
+        key = f"{record.transcript_prefix}transcript.{format}"
+        if service.bucket.find(key) is not None:
+            break
+        # Speakers may just have been renamed, and the files with the names before be gone.
+        if key in seen:
+            raise no_longer_kept("transcript")
+        seen.add(key)
     # As in the bucket: a name as it was given can be too long for a header, or be made to deceive.
     name = without_extension(object_name(record.name))
     url = service.presigner.get(
