@@ -2,9 +2,13 @@
 #
 #   make up        start on this machine; Ctrl-C stops
 #   make test      style, types, and the tests that take seconds
-#   make test-all  these, the tests that take minutes (KILLS, SEED, HOURS), and those of test-deploy and
-#                  test-localstack: the AWS template and functions in an emulator, the API on LocalStack
+#   make test-all  these, the tests that take minutes (KILLS, SEED, HOURS), and those of test-deploy,
+#                  test-localstack and test-browser: the AWS template and functions in an emulator, the API on
+#                  LocalStack, the page and other web clients in Chromium
 #   make format    put the source into its form
+#   make page      build the web page into the package; the others do, where they need it
+#   make screenshots  the pictures of the page in docs/screenshots
+#   make wheel     the package with the page in it, into dist/
 
 UV_VERSION := 0.13.8
 KILLS ?= 200
@@ -26,41 +30,72 @@ WHISPERX := .venv/.whisperx
 # Programs that pin much: each in an environment of its own, exactly as its file says.
 TOOLS := tests/deploy/tools
 
-.PHONY: up test test-long test-deploy test-localstack test-all lint format clean
+# A version of Node that Vite runs on, asked for as uv is above; where there is none, PyPI's.
+NODE_FITS := const [a, b] = process.versions.node.split(".").map(Number); \
+  process.exit(+(a === 20 ? b < 19 : a === 22 ? b < 12 : a < 23))
+OWN_NODE := $(shell command -v npm >/dev/null && node -e '$(NODE_FITS)' 2>/dev/null || echo .tools/node)
+WITH_NODE := $(if $(OWN_NODE),PATH="$(CURDIR)/$(OWN_NODE)/bin:$$PATH")
+# What packages would run when they are installed is left out: none of these needs it.
+NPM_CI := $(WITH_NODE) npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+NPX := $(WITH_NODE) npx --no-install
+# npm's own list of what it has installed.
+MODULES := node_modules/.package-lock.json
+
+# Folders are looked at as well, for what was taken away.
+PAGE := functions/bucketscribe/page
+PAGE_SOURCES := $(shell find web -mindepth 1 -name node_modules -prune -o -mindepth 1 -print)
+
+.PHONY: up page screenshots wheel test test-long test-deploy test-localstack test-browser test-all lint format clean
 .DEFAULT_GOAL := up
 .NOTPARALLEL:
 
 # Settings that make no sense are told before the large packages are fetched; the last line becomes the program.
 up: $(BASE)
 	@$(BIN)/python -m bucketscribe.up.checks
-	@$(MAKE) --no-print-directory $(if $(filter whisperx,$(BUCKETSCRIBE_ENGINE)),$(WHISPERX),$(ALL))
+	@$(MAKE) --no-print-directory $(if $(filter whisperx,$(BUCKETSCRIBE_ENGINE)),$(WHISPERX),$(ALL)) page
 	@exec $(BIN)/python -m bucketscribe.cli.main up
 
-test: lint
-	$(BIN)/pytest -m "not long and not deploy and not localstack"
+page: $(PAGE)/index.html
+
+wheel: page | $(filter .tools/%,$(UV))
+	$(UV) build
+
+screenshots: $(ALL) page
+	$(BIN)/python -m docs.screenshots.make
+
+test: lint page
+	cd web && $(NPX) vitest run
+	$(BIN)/pytest -m "not long and not deploy and not localstack and not browser"
 
 test-long: $(WHISPERX)
 	$(BIN)/pytest -m long
 
-test-deploy: $(ALL) $(foreach tool,sam checkov ministack lambda compose,.tools/$(tool)/.installed)
+test-deploy: $(ALL) page $(foreach tool,sam checkov ministack lambda compose,.tools/$(tool)/.installed)
 	$(BIN)/pytest -m deploy
 
 test-localstack: $(ALL) .tools/localstack/.installed
 	BUCKETSCRIBE_TEST_SERVERS=localstack $(BIN)/pytest -m "localstack and not long"
 
-test-all: test test-long test-deploy test-localstack
+test-browser: $(ALL) page web/$(MODULES) tests/browser/clients/$(MODULES)
+	cd web && $(NPX) tsc -p ../tests/browser/clients && $(NPX) tsc -p ../benchmarks/browser_page
+	tests/browser/install-chromium
+	$(WITH_NODE) $(BIN)/pytest -m browser
 
-lint: $(ALL)
+test-all: test test-long test-deploy test-localstack test-browser
+
+lint: $(ALL) web/$(MODULES)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	cd web && $(NPX) tsc --build
 
 format: $(ALL)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv .tools dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools dist .mypy_cache .pytest_cache .ruff_cache .hypothesis $(PAGE) web/node_modules \
+	  tests/browser/clients/node_modules tests/browser/clients/uppy*/node_modules
 
 $(BASE): pyproject.toml uv.lock .python-version | $(filter .tools/%,$(UV))
 	$(UV) sync --locked --inexact --no-dev
@@ -74,10 +109,31 @@ $(WHISPERX): pyproject.toml uv.lock .python-version | $(filter .tools/%,$(UV))
 	$(UV) sync --locked --extra local --extra whisperx
 	@touch $(BASE) $(ALL) $@
 
-.tools/%/.installed: $(TOOLS)/%.txt .python-version | $(filter .tools/%,$(UV))
-	$(UV) venv --quiet --clear .tools/$*
-	$(UV) pip install --quiet --python .tools/$* -r $<
+# Nothing has to be installed for a page that is as new as its sources. It is whole whenever it is there.
+$(PAGE)/index.html: $(PAGE_SOURCES)
+	@$(MAKE) -s web/$(MODULES)
+	@echo "Building the page"
+	@cd web && $(NPX) vite build --logLevel error --outDir node_modules/.page --emptyOutDir
+	@rm -rf $(PAGE)
+	@mv web/node_modules/.page $(PAGE)
 	@touch $@
+
+%/$(MODULES): %/package-lock.json | $(OWN_NODE:%=%/.installed)
+	@echo "Fetching what $*/package-lock.json names"
+	@cd $* && $(NPM_CI) || { echo "The npm registry did not give it. Once it can be reached, do the same again." >&2; exit 1; }
+	@touch $@
+
+define ENVIRONMENT
+	$(UV) venv --quiet --clear $(@D)
+	$(UV) pip install --quiet --python $(@D) -r $<
+	@touch $@
+endef
+
+.tools/node/.installed: web/node.txt .python-version | $(filter .tools/%,$(UV))
+	$(ENVIRONMENT)
+
+.tools/%/.installed: $(TOOLS)/%.txt .python-version | $(filter .tools/%,$(UV))
+	$(ENVIRONMENT)
 
 .tools/bin/uv:
 	@command -v python3 >/dev/null || { echo "uv is not installed, and neither is python3: install one of them." >&2; exit 1; }
