@@ -22,6 +22,26 @@ SENT_SECONDS = 60
 Recording = Callable[[str, int], Path]
 
 
+# What Golden Retriever writes down a moment after it has changed: in `metadata` what is known of each file,
+# in `files` those that are small enough.
+KEPT = """([id, name]) => new Promise((resolve, reject) => {
+  const opening = indexedDB.open("uppy-blobs");
+  opening.onerror = () => reject(opening.error);
+  opening.onsuccess = () => {
+    const reading = opening.result.transaction(["metadata", "files"]);
+    const known = reading.objectStore("metadata").getAll();
+    const files = reading.objectStore("files").getAll();
+    reading.oncomplete = () => {
+      opening.result.close();
+      resolve([
+        known.result.some(({ metadata }) => metadata.includes(id)),
+        files.result.some(({ data }) => data.name === name),
+      ]);
+    };
+  };
+})"""
+
+
 def key_of(stack: Stack, id: str) -> str:
     return str(stack.client.get(id).key)
 
@@ -52,6 +72,16 @@ def upload_half(page: Page, line: Line, file: Path) -> None:
     wait_until("others are on their way", lambda: len(line.parts()) > 2, 30)
 
 
+def wait_until_kept(page: Page, file: Path, *, whole: bool) -> None:
+    """The browser remembers the upload beyond this page, and the `whole` file, if that is asked for."""
+
+    def kept() -> bool:
+        known, there = page.evaluate(KEPT, [id_of(page, file.name), file.name])
+        return bool(known and (there or not whole))
+
+    wait_until("the upload is remembered", kept, 20)
+
+
 def nothing_on_the_line(line: Line) -> None:
     wait_until("no part is on its way", lambda: all(seen.over for seen in line.parts()), 20)
 
@@ -75,6 +105,7 @@ class TestResuming:
     ) -> None:
         file = recording("remembered.wav", 48 * MIB)
         upload_half(home, line, file)
+        wait_until_kept(home, file, whole=True)
         home.reload()
         line.release()
         arrived_whole(clean, home, file)
@@ -85,6 +116,7 @@ class TestResuming:
     ) -> None:
         file = recording("reloaded.wav", 96 * MIB + 4321)
         upload_half(home, line, file)
+        wait_until_kept(home, file, whole=False)
         home.reload()
         line.release()
         nothing_on_the_line(line)

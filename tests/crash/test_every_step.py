@@ -381,7 +381,12 @@ def test_a_step_of_a_run_can_be_killed_anywhere(world: World, name: str) -> None
     die_at_every_step(world, RUNS[name])
 
 
-@pytest.mark.parametrize("name", OWNERS)
+TAKE_LONG = {"rename", "delete_form", "delete_uploading"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in TAKE_LONG else name for name in OWNERS]
+)
 def test_what_its_owner_does_can_be_killed_anywhere(world: World, name: str) -> None:
     die_at_every_step(world, OWNERS[name])
 

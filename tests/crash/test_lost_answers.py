@@ -88,7 +88,10 @@ OPERATIONS = {
 }
 
 
-TAKE_LONG = {"save_and_complete", "rename", "delete"}
+TAKE_LONG = {
+    *("save_and_complete", "rename", "delete", "retry", "restart", "begin_form", "cancel_uploading"),
+    *("cancel_queued", "fail"),
+}
 
 
 @pytest.mark.parametrize(

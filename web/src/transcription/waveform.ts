@@ -59,6 +59,8 @@ export async function drawWaveform(
     ...(nonce ? { cspNonce: nonce } : {}),
     ...colours(host),
   });
+  // A media element that was sought before does not say so again.
+  if (media.currentTime > 0) wave.setTime(media.currentTime);
   recolour(wave, host, signal);
   signal.addEventListener("abort", () => wave.destroy(), { once: true });
 }

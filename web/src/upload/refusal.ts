@@ -26,7 +26,7 @@ export function refusalOf(file: Offered, choices: Choices): string | null {
   if (file.size === 0) return "is empty. Record or export it again, then choose it anew.";
   if (file.size !== null && file.size > choices.maxUploadBytes) {
     const limit = bytes(choices.maxUploadBytes);
-    return `has ${bytes(file.size)}; the most that is taken is ${limit}. Split it, or keep only its sound.`;
+    return `is larger than ${limit}, the most that is taken. Split it, or keep only its sound.`;
   }
   return null;
 }

@@ -20,7 +20,8 @@ export type PageFile = UppyFile<FileMeta, FileAnswer>;
 export const KEPT_BYTES = 64 * 1024 ** 2;
 const KEPT = { name: "uppy-blobs", maxFileSize: KEPT_BYTES, maxTotalSize: 512 * 1024 ** 2 };
 
-const LOCK_SECONDS = 1;
+/** A page that was reloaded has to wait for itself: the browser ends the old one in its own time. */
+const LOCK_SECONDS = 5;
 
 // What goes wrong is told in the rows.
 const SILENT = { debug: () => {}, warn: () => {}, error: () => {} };
@@ -60,6 +61,7 @@ export function pageUppy({ owner, choices, options, refused }: Wiring): PageUppy
       return { ...file, name, meta: { ...file.meta, name, transcription: options() } };
     },
   });
+  keepAdded(uppy);
   return uppy.use(Transfer<FileMeta, FileAnswer>, {
     endpoint: "",
     metadata: (file) => ({ ...file.meta.transcription }),
@@ -130,5 +132,15 @@ export async function remember(uppy: PageUppy): Promise<boolean> {
         return new Promise(() => {});
       })
       .catch(() => resolve(false));
+  });
+}
+
+/** What is restored takes the place of all files there are: those that were added before are put back. */
+function keepAdded(uppy: PageUppy): void {
+  let before: Record<string, PageFile> = {};
+  uppy.on("state-update", (previous) => (before = previous.files));
+  // Right after the last update, which was the restoring one.
+  uppy.on("restored", () => {
+    if (Object.keys(before).length > 0) uppy.setState({ files: { ...uppy.getState().files, ...before } });
   });
 }
