@@ -193,11 +193,10 @@ def test_a_function_may_do_named_things_to_named_things(id: str) -> None:
         for resource in as_list(statement["Resource"]):
             service = resource.split(":")[2]
             assert service in ("s3", "sqs", "logs")
-            # Below a folder of the bucket's, or the streams of the one log group.
+            # Below a folder of the bucket's, or of every run's, or the streams of the one log group.
             name = resource.split(":", 5)[5]
-            assert re.fullmatch(
-                rf"[A-Za-z]+|{BUCKET}|{BUCKET}/[a-z]+/(jobs/)?\*|log-group:FunctionLogs:\*", name
-            )
+            folders = rf"{BUCKET}/([a-z]+/(jobs/)?\*|results/\*/names-\*)"
+            assert re.fullmatch(rf"[A-Za-z]+|{BUCKET}|{folders}|log-group:FunctionLogs:\*", name)
 
 
 def test_only_the_api_may_read_keys_and_nobody_may_write_them() -> None:
