@@ -18,7 +18,7 @@ from ..watching import Watch
 from .context import TheOwner, TheService
 from .guard import Guard, GuardedRoute, needs
 from .problems import problems
-from .streams import Streams, TheStreams
+from .streams import Streams, TheStreams, event_stream
 from .transcriptions import KEEP_ALIVE_SECONDS, PAGE, Transcription, TranscriptionPage
 
 log = structlog.get_logger()
@@ -97,11 +97,7 @@ async def follow_list(
     first = [] if page is None else [("list", TranscriptionPage.of(*page).model_dump_json())]
     guard: Guard = request.app.state.guard
     admitted = partial(guard.still_admits, request)
-    return StreamingResponse(
-        _changes(watch, first, time.monotonic() + wait, admitted, streams),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return event_stream(_changes(watch, first, time.monotonic() + wait, admitted, streams))
 
 
 async def _changes(

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
+from fastapi.responses import StreamingResponse
 
 from ..errors import Problem
 from .context import TheOwner
@@ -62,3 +63,9 @@ async def _one_more(request: Request, owner: TheOwner) -> AsyncIterator[Streams]
 
 TheStreams = Annotated[Streams, Depends(_one_more)]
 """For a route that answers with a stream, and has it counted."""
+
+
+def event_stream(events: AsyncIterator[str]) -> StreamingResponse:
+    """An answer of server-sent events, which nobody on its way is to keep, or to hold until it is whole."""
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)

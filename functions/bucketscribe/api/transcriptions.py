@@ -27,7 +27,7 @@ from ..transcriptions import no_longer_kept, not_ready
 from .context import TheCopies, TheOwner, ThePrincipal, TheService
 from .guard import Guard, GuardedRoute, needs
 from .problems import problems
-from .streams import HELD_SECONDS, Streams, TheStreams
+from .streams import HELD_SECONDS, Streams, TheStreams, event_stream
 
 log = structlog.get_logger()
 
@@ -281,11 +281,7 @@ async def events(
     seen = int(last_event_id) if last_event_id and _VERSION.fullmatch(last_event_id) else -1
     guard: Guard = request.app.state.guard
     admitted = partial(guard.still_admits, request)
-    return StreamingResponse(
-        _changes(service, owner, first, seen, time.monotonic() + wait, admitted, streams),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return event_stream(_changes(service, owner, first, seen, time.monotonic() + wait, admitted, streams))
 
 
 async def _changes(
