@@ -38,6 +38,8 @@ class Kind(StrEnum):
     """An upload token."""
     COOKIE = "cookie"
     """A session."""
+    TICKET = "ticket"
+    """A ticket, in the query of a WebSocket's address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,15 @@ class Authentication:
                 return self._of_token(TokenKind.UPLOAD, credentials.text, ask)
             case Kind.COOKIE:
                 return self._of_token(TokenKind.SESSION, credentials.text, ask)
+            case Kind.TICKET:
+                return self._of_token(TokenKind.TICKET, credentials.text, ask)
 
     def _of_bearer(self, text: str, ask: bool) -> Principal | None:
         if text.startswith(PREFIX):
             digest = digest_of(text)
             if digest is None or SignIn.KEYS not in self.settings.auth:
                 raise _unknown()
-            return self._of_key(digest, ask)
+            return self.of_key(digest, ask=ask)
         if self._oidc is None:
             raise _unknown()
         name = f"jwt {hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()}"
@@ -108,7 +112,8 @@ class Authentication:
             known = self._remember(name, principal, asked, left)
         return known.principal()
 
-    def _of_key(self, digest: str, ask: bool) -> Principal | None:
+    def of_key(self, digest: str, *, ask: bool) -> Principal | None:
+        """Who has the API key of this SHA-256 (hex); as `principal` has it."""
         known = self._recall(digest)
         if known is None:
             if not ask:
@@ -149,7 +154,7 @@ class Authentication:
             raise _unknown()
         if told.key is None:
             return told
-        behind = self._of_key(told.key, ask)
+        behind = self.of_key(told.key, ask=ask)
         return None if behind is None else replace(told, scopes=told.scopes & behind.scopes)
 
     def _recall(self, name: str) -> _Remembered | None:

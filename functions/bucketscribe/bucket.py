@@ -30,7 +30,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-WRITING = frozenset({"PutObject", "CopyObject", "UploadPartCopy"})
+WRITING = frozenset({"PutObject", "CopyObject", "UploadPart", "UploadPartCopy"})
 """Operations that need room for bytes."""
 
 REMEMBERED_SECONDS = 5.0
@@ -352,6 +352,10 @@ class Bucket:
         found = self.find(key)
         if found is None or found.etag != etag or found.modified != modified:
             return False
+        return self.delete_if(key, etag)
+
+    def delete_if(self, key: str, etag: str) -> bool:
+        """Remove an object that has this ETag; say whether it had. As above, not every server looks."""
         try:
             self._s3.ask("DeleteObject", "DELETE", key, headers={"if-match": etag})
         except ClientError as error:
@@ -394,6 +398,16 @@ class Bucket:
             # begins later yet is empty, and ended by the bucket's own rule.
             self.abort_uploads(key, keep=upload_id)
         return upload_id, self.time_of(answer)
+
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray) -> str:
+        """Send a part, over whatever stands there by that number; return its ETag. Raises UploadGone."""
+        query = f"partNumber={number}&uploadId={encode(upload_id)}"
+        try:
+            return self._s3.ask("UploadPart", "PUT", key, query=query, body=body).headers["etag"]
+        except ClientError as error:
+            if error_code(error) == (404, "NoSuchUpload"):
+                raise UploadGone(upload_id) from error
+            raise
 
     def list_parts(self, key: str, upload_id: str) -> tuple[list[Part], datetime] | None:
         """Finished parts in order of number, and the bucket's time; None if the upload is unknown.
@@ -465,8 +479,12 @@ class Bucket:
                 break
             request |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
         for known in ids - {keep}:
-            with suppress(self.client.exceptions.NoSuchUpload):
-                self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=known)
+            self.abort_upload(key, known)
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Abort this upload; one that has ended is fine."""
+        with suppress(self.client.exceptions.NoSuchUpload):
+            self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload_id)
 
 
 def _part(listed: Element) -> Part:

@@ -34,7 +34,7 @@ from .bucket import Part as HeldPart
 from .errors import Problem
 from .markers import Kind
 from .options import FILE_NAMES, Asked, Options, read_metadata
-from .records import Dropped, Failure, NoRecord, Part, Record, State, Stored, new_id
+from .records import Dropped, Failure, NoRecord, Part, Record, State, Stored, Webhook, new_id
 from .s3 import PASSING_CODES, PASSING_STATUSES
 from .settings import Settings
 from .uploads import REFUSALS, Uploads
@@ -125,7 +125,7 @@ class Inbox:
                 f"This is no key in your inbox, which is {PREFIX}{owner}/ and a path, without backslashes "
                 "and without names that are empty, `.` or `..`.",
             )
-        asked = read_metadata(options, self.settings.allowed_models)
+        asked = read_metadata(options, self.settings)
         if told := [name for name in FILE_NAMES if getattr(asked.file, name) is not None]:
             raise Problem(
                 "unknown_option",
@@ -165,12 +165,16 @@ class Inbox:
             begun = record.state not in {*_UNFINISHED, State.QUEUED} or record.quiet_after is not None
             changes: dict[str, Any] = {}
             if not begun and record.options == Options():
-                changes["options"] = asked.options
+                changes |= {"options": asked.options, "webhook": Webhook.of(asked)}
             if not record.metadata:
                 changes["metadata"] = asked.kept
             # All that was asked for, or nothing.
             after = record.to(record.state, **changes)
-            return None if _differ(after, asked) else after
+            if _differ(after, asked):
+                return None
+            if "options" in changes:
+                self.markers.owe(after)
+            return after
 
         with suppress(NoRecord):
             return self.records.change(stored.record.owner, stored.record.id, edit, known=stored)
@@ -187,6 +191,7 @@ class Inbox:
         if stored is not None:
             return stored, False
         record = self._record(owner, id, key, found, asked)
+        self.markers.owe(record)
         if record.state is State.UPLOADING:
             self.markers.put(Kind.UPLOADS, owner, id, key=record.key, inbox=key)
         try:
@@ -219,6 +224,7 @@ class Inbox:
             part_size=PART_BYTES if found.size > PART_BYTES else None,
             inbox=Dropped(key=key, etag=found.etag, modified=found.modified),
             options=Options() if asked is None else asked.options,
+            webhook=None if asked is None else Webhook.of(asked),
             metadata={} if asked is None else asked.kept,
             error=error,
         )

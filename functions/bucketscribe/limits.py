@@ -60,7 +60,7 @@ class Limits:
 
     def _check_open(self, owner: str, limit: int) -> None:
         left = limit
-        for kind in (Kind.UPLOADS, Kind.FORMS):
+        for kind in (Kind.UPLOADS, Kind.FORMS, Kind.PARTIALS):
             left -= sum(1 for _ in self.bucket.listing(f"open/{kind}/{owner}/", at_most=left))
         if left <= 0:
             raise Problem(

@@ -21,6 +21,8 @@ _SECRET_NAMES = frozenset({"authorization", "proxy-authorization", "cookie", "se
 _SECRETS = re.compile(
     # An API key, or a token of ours.
     r"(?P<key>bk[st]_)[A-Za-z0-9_-]+"
+    # What signs webhooks.
+    r"|(?P<webhook>whsec_)[A-Za-z0-9+/=_-]+"
     # A token of the Hugging Face hub.
     r"|(?P<hub>\bhf_)[A-Za-z0-9]{16,}"
     # A JSON Web Token (RFC 7519): pieces of base64url, the first of which begins with `{"`.
@@ -44,6 +46,7 @@ def redact(text: str) -> str:
         "bks_" in low
         or "bkt_" in low
         or "hf_" in low
+        or "whsec_" in low
         or "eyj" in low
         or "/u/" in low
         or "x-amz-" in low

@@ -25,10 +25,19 @@ class Kind(StrEnum):
     """A multipart upload in progress. Body: the recording's `key`, and when it was last `seen` alive."""
     FORMS = "forms"
     """A small-file form handed out. Body: the recording's `key`."""
+    PARTIALS = "partials"
+    """A part of a recording that comes by tus, to be put together with others. Body: as of an upload."""
     JOBS = "jobs"
     """A run that is queued or running. Its key carries the run's number."""
     PURGE = "purge"
     """A transcription being deleted."""
+    WEBHOOKS = "webhooks"
+    """A run whose end is to be told to a webhook. Its key carries the run's number; its body, once it was
+    tried, how often (`tries`), since when, and when it is `due` again."""
+
+
+OF_A_RUN = frozenset({Kind.JOBS, Kind.WEBHOOKS})
+"""Kinds whose key carries a run's number: a retry's marker is another one."""
 
 
 _RUN = re.compile(r"[0-9]{1,9}")
@@ -52,8 +61,8 @@ class Marker:
 
 
 def marker_key(kind: Kind, owner: str, id: str, run: int = 0) -> str:
-    """Where a marker lies; `run` counts for jobs only."""
-    return f"open/{kind}/{owner}/{id}" + (f".{run}" if kind is Kind.JOBS else "")
+    """Where a marker lies; `run` counts for those of a run only."""
+    return f"open/{kind}/{owner}/{id}" + (f".{run}" if kind in OF_A_RUN else "")
 
 
 def upload_kind(record: Record) -> Kind:
@@ -71,9 +80,16 @@ class Markers:
         """Write a marker, whether or not it stands; return the bucket's time."""
         return self.bucket.put(marker_key(kind, owner, id, run), _body(body)).at
 
-    def read(self, kind: Kind, owner: str, id: str) -> tuple[dict[str, Any], str, datetime] | None:
+    def owe(self, record: Record) -> None:
+        """Before a record is written: the marker of the webhook its run will owe, if it is to owe one."""
+        if record.webhook is not None:
+            self.put(Kind.WEBHOOKS, record.owner, record.id, record.run)
+
+    def read(
+        self, kind: Kind, owner: str, id: str, run: int = 0
+    ) -> tuple[dict[str, Any], str, datetime] | None:
         """A marker's body, its ETag and the bucket's time; None if it does not stand."""
-        document = self.bucket.get(marker_key(kind, owner, id))
+        document = self.bucket.get(marker_key(kind, owner, id, run))
         return None if document is None else (json.loads(document.body), document.etag, document.at)
 
     def stands(self, kind: Kind, owner: str, id: str) -> bool:
@@ -95,9 +111,9 @@ class Markers:
         """Remove a marker; one that is gone is fine."""
         self.bucket.delete(marker_key(kind, owner, id, run))
 
-    def remove_jobs(self, owner: str, id: str) -> None:
-        """Remove the job markers of every run."""
-        for entry in self.bucket.listing(f"open/{Kind.JOBS}/{owner}/{id}."):
+    def remove_runs(self, kind: Kind, owner: str, id: str) -> None:
+        """Remove the markers of every run, of one kind."""
+        for entry in self.bucket.listing(f"open/{kind}/{owner}/{id}."):
             self.bucket.delete(entry.key)
 
     def listing(self, kind: Kind | None = None) -> Iterator[Marker]:
@@ -107,7 +123,7 @@ class Markers:
             if len(parts) != 4 or parts[1] not in Kind:
                 continue
             marker_kind, owner, (id_, _, run) = Kind(parts[1]), parts[2], parts[3].partition(".")
-            if is_id(id_) and (_RUN.fullmatch(run) if marker_kind is Kind.JOBS else not run):
+            if is_id(id_) and (_RUN.fullmatch(run) if marker_kind in OF_A_RUN else not run):
                 yield Marker(marker_kind, owner, id_, int(run or 0), entry.etag, entry.modified)
 
 

@@ -28,6 +28,7 @@ EXTENSIONS: dict[str, str] = {
     "asf": "video/x-ms-asf",
     "au": "audio/basic",
     "avi": "video/x-msvideo",
+    "awb": "audio/amr-wb",
     "caf": "audio/x-caf",
     "flac": "audio/flac",
     "m2ts": "video/mp2t",
@@ -55,6 +56,21 @@ EXTENSIONS: dict[str, str] = {
     "wmv": "video/x-ms-wmv",
 }
 """File name extensions we take, and the content type of each where none is declared."""
+
+_USUAL_EXTENSIONS = {type: extension for extension, type in reversed(EXTENSIONS.items())} | {
+    "audio/aiff": "aiff",
+    "audio/mp3": "mp3",
+    "audio/mpeg": "mp3",
+    "audio/ogg": "ogg",
+    "audio/vnd.wave": "wav",
+    "audio/wave": "wav",
+    "audio/x-flac": "flac",
+    "audio/x-m4a": "m4a",
+    "audio/x-wav": "wav",
+    "video/mp2t": "ts",
+    "video/mpeg": "mpg",
+    "video/x-matroska": "mkv",
+}
 
 HEAD_BYTES = 4096
 """How much of a recording `check_content` wants to see: more tells it nothing more."""
@@ -172,6 +188,11 @@ def without_extension(name: str) -> str:
     """A file's name without its extension, where that is one of a recording."""
     match = _EXTENSION.search(name)
     return name[: match.start()] if match is not None and match[1].lower() in EXTENSIONS else name
+
+
+def extension_of(content_type: str) -> str | None:
+    """The extension that files of a type of recordings usually have."""
+    return _USUAL_EXTENSIONS.get(content_type)
 
 
 def check_content(head: bytes) -> None:

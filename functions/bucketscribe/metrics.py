@@ -63,9 +63,15 @@ METRICS: Final = {
         "Job messages nobody could take: their runs `failed`, did not wait any more, or were unreadable.",
         ("outcome",),
     ),
+    "webhooks": Metric(
+        Kind.COUNTER,
+        "Tries to tell a webhook: `delivered`, `failed` (to be tried again) or `given_up`.",
+        ("outcome",),
+    ),
     "request_seconds": Metric(
         Kind.HISTOGRAM,
-        "Requests to the API but for event streams, from their first byte to the answer's last.",
+        "Requests to the API, from their first byte to the answer's last; not those that carry a recording, "
+        "wait for its transcript or are event streams.",
         ("route", "method", "status"),
         "Seconds",
         (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),

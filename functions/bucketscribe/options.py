@@ -5,13 +5,17 @@ empty value counts as absent. Whatever is not known is refused by name: a misspe
 costs its owner an hour of waiting for the wrong transcript. Keys beginning with `x-` are free for callers.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .errors import Problem
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 LANGUAGES = tuple(
     "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht "
@@ -34,6 +38,13 @@ def _known_language(value: object) -> object:
     return code
 
 
+def _web_address(text: str) -> str:
+    # Not at the start: who completes a command line needs the languages, and no way into the web.
+    from .public_addresses import web_address
+
+    return web_address(text).url
+
+
 class Options(BaseModel):
     """How a recording is to be transcribed."""
 
@@ -50,6 +61,12 @@ class Options(BaseModel):
     word_timestamps: bool = Field(True, description="Times for each word.")
     initial_prompt: str | None = Field(None, max_length=2000, description="Text that sets style and names.")
     hotwords: str | None = Field(None, max_length=2000, description="Words to expect.")
+    webhook_url: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        None,
+        max_length=2000,
+        description="Is told of the end, by Standard Webhooks.",
+        examples=["https://example.com/hooks/transcripts"],
+    )
 
 
 _KeptName = Annotated[str, Field(max_length=100)]
@@ -80,24 +97,31 @@ class Asked:
     options: Options
     file: FileFacts
     kept: dict[str, str | int | float | bool]
+    as_task: bool = False
+    """The webhook was asked for by its older name, and is to be told by the older document."""
 
+
+CALLBACK = "callback_url"
+"""What the older service calls `webhook_url`."""
 
 IGNORED = frozenset({"relativePath", "lastModified"})
 """What Uppy may send and we have no use for."""
+
+MOST_IGNORED = 40
+MOST_IGNORED_CHARACTERS = 64
 
 OPTION_NAMES = tuple(Options.model_fields)
 FILE_NAMES = tuple(FileFacts.model_fields)
 
 
-def read_metadata(metadata: Mapping[str, Any], allowed_models: Collection[str]) -> Asked:
+def read_metadata(metadata: Mapping[str, Any], settings: "Settings") -> Asked:
     """Take a caller's metadata apart. Raises Problem `unknown_option` or `invalid_option`."""
+    allowed_models = settings.allowed_models
     given = {key: value for key, value in metadata.items() if value is not None and value != ""}
-    if given.pop("webhook_url", None) is not None:
-        raise Problem(
-            "invalid_option",
-            "webhook_url cannot be used: this version sends no webhooks. Follow the transcription's events.",
-            {"option": "webhook_url"},
-        )
+    callback = given.pop(CALLBACK, None)
+    as_task = callback is not None and "webhook_url" not in given
+    if as_task:
+        given["webhook_url"] = callback
     for key in given:
         if not key.startswith("x-") and key not in (*OPTION_NAMES, *FILE_NAMES, *IGNORED):
             raise Problem(
@@ -112,6 +136,9 @@ def read_metadata(metadata: Mapping[str, Any], allowed_models: Collection[str]) 
             "invalid_option", f"model must be one of {', '.join(allowed_models)}.", {"option": "model"}
         )
     options = _validated(Options, {key: given[key] for key in OPTION_NAMES if key in given})
+    if options.webhook_url is not None:
+        _check_webhook(options.webhook_url, settings)
+    _check_translation(options, settings)
     fewest, most = options.min_speakers, options.max_speakers
     if fewest is not None and most is not None and fewest > most:
         raise Problem(
@@ -119,7 +146,58 @@ def read_metadata(metadata: Mapping[str, Any], allowed_models: Collection[str]) 
         )
     file = _validated(FileFacts, {key: given[key] for key in FILE_NAMES if key in given})
     kept = _validated(_Kept, {"values": {key: given[key] for key in given if key.startswith("x-")}})
-    return Asked(options, file, kept.values)
+    return Asked(options, file, kept.values, as_task)
+
+
+def ignored_names(names: Iterable[str]) -> tuple[str, ...]:
+    """What has no effect, as many names and as much of each as a record keeps."""
+    cut = (name[:MOST_IGNORED_CHARACTERS].encode(errors="replace").decode() for name in names)
+    return tuple(dict.fromkeys(cut))[:MOST_IGNORED]
+
+
+def _check_webhook(url: str, settings: "Settings") -> None:
+    """Refuse at once what could not be delivered. Raises Problem `invalid_option`."""
+    named = {"option": "webhook_url"}
+    if settings.webhook_secret is None:
+        raise Problem(
+            "invalid_option",
+            "webhook_url cannot be used here: no secret is set that would sign webhooks. Whoever runs this "
+            "server sets BUCKETSCRIBE_WEBHOOK_SECRET. Until then, follow the transcription's events.",
+            named,
+        )
+    if _is_private(url, settings.private_hosts):
+        raise Problem(
+            "invalid_option",
+            "webhook_url: the address is private, and none of those that may be told. Whoever runs this "
+            "server names it in BUCKETSCRIBE_PRIVATE_HOSTS.",
+            named,
+        )
+
+
+def _check_translation(options: Options, settings: "Settings") -> None:
+    """Whisper's models of this name hear everything as English. Raises Problem `invalid_option`."""
+    model = options.model or settings.model
+    if options.task != "translate" or not model.endswith(".en"):
+        return
+    able = ", ".join(name for name in settings.allowed_models if not name.endswith(".en"))
+    raise Problem(
+        "invalid_option",
+        f"The model {model} knows English only, and cannot translate. "
+        + (f"Ask for one that can: {able}." if able else "None of this server's models can."),
+        {"option": "model"},
+    )
+
+
+def _is_private(url: str, allowed: Sequence[str]) -> bool:
+    """Whether a URL names an address that may not be asked. A name is looked up when it is asked."""
+    from .public_addresses import Hosts, carried, is_public, web_address
+
+    host, hosts = web_address(url).host, Hosts(allowed)
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return not (is_public(address) or hosts.has_name(host) or hosts.has_address(carried(address)))
 
 
 def _validated[M: BaseModel](model: type[M], values: dict[str, Any]) -> M:

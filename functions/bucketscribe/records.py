@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from random import SystemRandom
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from . import metrics
 from .bucket import Bucket, Conflict, StorageError
 from .errors import Problem
-from .options import Options
+from .options import Asked, Options
 
 log = structlog.get_logger()
 
@@ -151,10 +151,47 @@ class Dropped(BaseModel):
     modified: datetime
 
 
+class Tus(BaseModel):
+    """An upload that comes by the tus protocol. Its offset is what the bucket holds, and stands nowhere."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    metadata: str = Field("", description="`Upload-Metadata` as it was sent, which is told again.")
+    partials: tuple[str, ...] = Field((), description="Ids of what it is put together of, in order.")
+
+
+class Webhook(BaseModel):
+    """What is to be told of the current run's end to `options.webhook_url`, and what came of it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    shape: Literal["standard", "task"] = Field(
+        "standard",
+        description="`task` is the older service's document, for what was asked by `callback_url`.",
+    )
+    delivered: datetime | None = Field(None, description="When it was answered 2xx.")
+    given_up: datetime | None = Field(None, description="When nobody tried any more.")
+    attempts: int = Field(0, description="How often it was sent, once it is delivered or given up.")
+    error: str | None = Field(None, description="Why it was given up.")
+
+    @classmethod
+    def of(cls, asked: Asked) -> Self | None:
+        """What is owed to whom has asked so; None where nothing is."""
+        if asked.options.webhook_url is None:
+            return None
+        return cls(shape="task" if asked.as_task else "standard")
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is owed any more."""
+        return self.delivered is not None or self.given_up is not None
+
+
 class Record(BaseModel):
     """A transcription. Unknown fields are kept, so that an older reader loses nothing."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    # What cannot be read is logged, but not what it holds.
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     schema_: int = Field(SCHEMA, alias="schema")
     id: str
@@ -173,13 +210,17 @@ class Record(BaseModel):
     part_size: int | None = None
     upload_id: str | None = Field(None, description="S3's id of the multipart upload.")
     inbox: Dropped | None = Field(None, description="Where it was dropped; only what came that way has it.")
+    tus: Tus | None = Field(None, description="Only what comes by tus has it.")
+    url: str | None = Field(None, description="Where it is fetched from; only what is online has it.")
     form_ends: datetime | None = Field(None, description="When the form's policy ends; only a form has it.")
     parts: tuple[Part, ...] | None = Field(None, description="What completing completes with.")
     lost_since: datetime | None = Field(None, description="Upload and object were first seen both gone.")
     etag: str | None = Field(None, description="The accepted recording's ETag; None until it is accepted.")
 
     options: Options = Options()
+    webhook: Webhook | None = Field(None, description="Only where `options` has a `webhook_url`.")
     metadata: dict[str, str | int | float | bool] = Field({}, description="The caller's own `x-` values.")
+    ignored: tuple[str, ...] = Field((), description="What was asked for and has no effect here, by name.")
     run: int = 1
     last_run: int = Field(0, description="The highest run number given up; none up to it is used again.")
     attempts: int = Field(0, description="Leases of this run that ended without a new window.")
@@ -204,9 +245,20 @@ class Record(BaseModel):
         return self.model_copy(update={"state": state, **changes})
 
     @property
+    def to_be_fetched(self) -> bool:
+        """Whether its recording is yet to be fetched from its URL."""
+        return self.url is not None and self.etag is None
+
+    @property
     def next_run(self) -> int:
         """The number of the next run."""
         return max(self.run, self.last_run) + 1
+
+    @property
+    def owes_webhook(self) -> bool:
+        """Whether its end is still to be told."""
+        ended = self.state in (State.COMPLETED, State.FAILED)
+        return ended and self.webhook is not None and not self.webhook.settled
 
     @property
     def has_transcript(self) -> bool:

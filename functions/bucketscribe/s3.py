@@ -97,7 +97,7 @@ class S3:
         *,
         query: str = "",
         headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
+        body: bytes | bytearray = b"",
         attempts: int | None = None,
     ) -> Answer:
         """Make a request for an object, or for the bucket where there is no key.
@@ -128,7 +128,13 @@ class S3:
             time.sleep(_chance.uniform(0, PAUSE_SECONDS * 2 ** (attempt - 1)))
 
     def _send(
-        self, operation: str, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes | bytearray,
     ) -> urllib3.BaseHTTPResponse:
         signing = signing_at(int(time.time()), self._region, self._credentials())
         digest = sha256(body).hexdigest()
@@ -157,7 +163,8 @@ class S3:
         return self._connections.urlopen(
             method,
             f"{self._before_path}{target}",
-            body=body or None,
+            # It takes whatever is like bytes.
+            body=cast("bytes", body) or None,
             headers=sent,
             retries=False,
             redirect=False,

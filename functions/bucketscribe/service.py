@@ -5,9 +5,11 @@ from typing import Self
 
 from .arrivals import Arrivals
 from .bucket import Bucket
+from .concatenation import Concatenation
 from .deadletters import DeadLetters
 from .inbox import Inbox
 from .markers import Markers
+from .online import Online
 from .presign import Presigner
 from .queue import Queue
 from .records import Records
@@ -15,7 +17,9 @@ from .renaming import Renaming
 from .s3 import sdk_credentials
 from .settings import Settings
 from .transcriptions import Transcriptions
+from .tus import TusUploads
 from .uploads import Uploads
+from .webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,13 @@ class Service:
     transcriptions: Transcriptions
     renaming: Renaming
     uploads: Uploads
+    tus: TusUploads
+    concatenation: Concatenation
     inbox: Inbox
+    online: Online
     arrivals: Arrivals
     dead_letters: DeadLetters
+    webhooks: Webhooks
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -54,6 +62,7 @@ class Service:
         )
         transcriptions = Transcriptions(settings, bucket, records, markers, queue)
         uploads = Uploads(settings, bucket, records, markers, transcriptions, presigner)
+        tus = TusUploads(settings, bucket, uploads)
         letters = settings.dead_letters_url
         dead_letters = DeadLetters(transcriptions, Queue(queue.client, letters) if letters else None)
         inbox = Inbox(settings, bucket, uploads)
@@ -68,7 +77,11 @@ class Service:
             transcriptions,
             Renaming(bucket, records, transcriptions),
             uploads,
+            tus,
+            Concatenation(bucket, uploads, tus.partials),
             inbox,
+            Online(settings, bucket, uploads),
             arrivals,
             dead_letters,
+            Webhooks(settings, bucket, records, markers),
         )

@@ -4,6 +4,7 @@ Credentials are not here: they come from the AWS SDK's own chain (environment, p
 A value that makes no sense fails when the settings are read, before anything heavy is started.
 """
 
+import base64
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -23,6 +24,12 @@ JwtAlgorithm = Literal[
 """Asymmetric ones only: with a shared key, whoever can check a token could make one."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+_LISTS = (
+    *("auth", "oidc_algorithms", "allowed_origins", "allowed_models", "align_models"),
+    *("url_hosts", "private_hosts"),
+)
 
 
 class Settings(BaseSettings):
@@ -59,6 +66,12 @@ class Settings(BaseSettings):
         min_length=16,
         description="Seals upload ids, upload tokens and sessions: what the API needs, and no worker or "
         "sweep. 16 characters or more, the same in every process.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="Signs webhooks, so that who receives them can check them: `whsec_` and 24 to 64 "
+        "random bytes in base64. What the API needs before webhooks can be asked for, and the sweep to send "
+        "them; a worker that has it does so at once.",
     )
 
     # Who may do what
@@ -137,6 +150,16 @@ class Settings(BaseSettings):
         3600, ge=1, le=604800, description="How long a presigned URL is good for, in seconds."
     )
     sweep_interval_seconds: float = Field(60, gt=0, description="Pause between two sweeps, in seconds.")
+    url_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",),
+        description="Hosts that recordings are fetched from, also where another redirects there: names, "
+        "`*.example.org` or addresses, separated by commas; `*` for any.",
+    )
+    private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="What may be asked although it is not public, for recordings and by webhooks: names, "
+        "`*.example.org`, addresses or networks (`10.1.0.0/16`), separated by commas. None unless set.",
+    )
 
     # Transcribing
     engine: Literal["faster-whisper", "whisperx"] = Field(
@@ -211,7 +234,7 @@ class Settings(BaseSettings):
     @classmethod
     def _split_lists(cls, values: object) -> object:
         if isinstance(values, dict):
-            for name in ("auth", "oidc_algorithms", "allowed_origins", "allowed_models", "align_models"):
+            for name in _LISTS:
                 if isinstance(text := values.get(name), str):
                     named = tuple(part.strip() for part in text.split(",") if part.strip())
                     # What is set and names nothing is a mistake, and must not open a door.
@@ -232,6 +255,12 @@ class Settings(BaseSettings):
             raise ValueError("models_url must be s3://bucket/prefix")
         if self.dead_letters_url is not None and self.dead_letters_url == self.queue_url:
             raise ValueError("dead_letters_url is the job queue's: every job in it would be failed")
+        if self.webhook_secret is not None and not _is_webhook_secret(self.webhook_secret.get_secret_value()):
+            raise ValueError("webhook_secret must be whsec_ and the base64 of 24 to 64 random bytes")
+        for name in ("url_hosts", "private_hosts"):
+            for entry in getattr(self, name):
+                if not re.fullmatch(r"\*|(\*\.)?[0-9A-Za-z._-]+|[0-9A-Fa-f.:]+(/[0-9]{1,3})?", entry):
+                    raise ValueError(f"{name}: {entry!r} is no name, address or network")
         token = self.events_token
         if token is not None and not re.fullmatch("[!-~]+", token.get_secret_value()):
             raise ValueError("events_token may have visible ASCII characters only: it is sent in a header")
@@ -280,6 +309,15 @@ class Settings(BaseSettings):
         if self.secret is None:
             raise ValueError("BUCKETSCRIBE_SECRET is not set: give every process of the API the same one")
         return self.secret.get_secret_value().encode()
+
+
+def _is_webhook_secret(text: str) -> bool:
+    """Whether it is one of Standard Webhooks, which may be written without its prefix."""
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return False
+    return 24 <= len(key) <= 64
 
 
 def _is_private(url: str) -> bool:

@@ -9,7 +9,7 @@ All ages are the bucket's: LastModified of markers and parts against the `Date` 
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -32,6 +32,9 @@ log = structlog.get_logger()
 INBOX_SECONDS = 20.0
 """How long a sweep copies what lies in the inbox before it leaves the rest to the next."""
 
+WEBHOOK_SECONDS = 20.0
+"""How long a sweep begins tries to tell webhooks before it leaves the rest to the next."""
+
 FORM_GRACE = timedelta(hours=1)
 """A form's object is looked for until this long after its policy has ended."""
 
@@ -50,11 +53,14 @@ class Sweep:
         self.limits = service.uploads.limits
         self.dead_letters = service.dead_letters
         self.inbox = service.inbox
+        self.tus = service.tus
+        self.concatenation = service.concatenation
+        self.webhooks = service.webhooks
         self._inbox_after = ""
         # What is there to stay, as known from the last way through the inbox, and from this one.
         self._left_there: set[Listed] = set()
         self._seen_there: set[Listed] = set()
-        # Uploads that are copied out of it.
+        # Uploads that are copied out of it, or put together of others.
         self._copies: list[Marker] = []
         self._jobs = 0
         self._today: date | None = None
@@ -69,6 +75,7 @@ class Sweep:
         looks: dict[Kind, Callable[[Marker, datetime], bool]] = {
             Kind.UPLOADS: self._look_at_upload,
             Kind.FORMS: self._look_at_form,
+            Kind.PARTIALS: self._look_at_partial,
             Kind.JOBS: self._look_at_job,
             Kind.PURGE: self._look_at_purge,
         }
@@ -78,6 +85,8 @@ class Sweep:
         self._copies = []
         looked = 0
         for marker in markers:
+            if marker.kind is Kind.WEBHOOKS:
+                continue
             if not time_left():
                 log.info("left to the next sweep", markers=len(markers), looked=looked)
                 break
@@ -88,6 +97,7 @@ class Sweep:
         self._keep_queue_awake()
         self._forget_days(now.date())
         self._bury_dead_letters()
+        looked += self._tell_webhooks(markers, now, time_left)
         begun = time.monotonic()
 
         def time_to_copy() -> bool:
@@ -96,6 +106,19 @@ class Sweep:
         looked += self._go_on_copying(now, time_to_copy)
         self._look_into_inbox(now, time_to_copy)
         return looked
+
+    def _tell_webhooks(self, markers: Sequence[Marker], now: datetime, time_left: Callable[[], bool]) -> int:
+        """Look at the webhooks of what may have ended: as long as its job's marker stands, a run has not."""
+        begun = time.monotonic()
+        running = {(marker.owner, marker.id, marker.run) for marker in markers if marker.kind is Kind.JOBS}
+        ended = [
+            marker
+            for marker in markers
+            if marker.kind is Kind.WEBHOOKS and (marker.owner, marker.id, marker.run) not in running
+        ]
+        return self.webhooks.look(
+            ended, now, lambda: time.monotonic() - begun <= WEBHOOK_SECONDS and time_left()
+        )
 
     def _forget_days(self, today: date) -> None:
         """Once a day: what was counted before yesterday counts for nothing any more."""
@@ -168,7 +191,7 @@ class Sweep:
         if read is None:
             return False
         body, etag, now = read
-        if "inbox" in body and copying is None:
+        if copying is None and ("inbox" in body or "final" in body):
             self._copies.append(marker)
             return False
         if copying is not None and etag != marker.etag:
@@ -188,6 +211,12 @@ class Sweep:
                     self.markers.put(Kind.UPLOADS, owner, id, key=record.key, inbox=record.inbox.key)
                     return True
                 self.inbox.go_on(stored, copying)
+            case State.UPLOADING if record.tus is not None and record.tus.partials:
+                if copying is None:
+                    # As above.
+                    self.markers.put(Kind.UPLOADS, owner, id, key=record.key, final=True)
+                    return True
+                self.concatenation.go_on(stored, copying)
             case State.UPLOADING:
                 self._end_if_idle(marker, stored)
             case State.COMPLETING:
@@ -203,6 +232,7 @@ class Sweep:
                 # Its purge marker stands, or the purge removes this one.
                 self.transcriptions.purge(owner, id)
             case _:
+                self.transcriptions.clear_tus(record)
                 self.markers.remove(Kind.UPLOADS, owner, id)
         return True
 
@@ -212,6 +242,8 @@ class Sweep:
         if self.bucket.find(record.key) is not None:
             self.uploads.finish(owner, id)
             return
+        if record.tus is not None and self.tus.completed_by_now(stored):
+            return
         listed = self.bucket.list_parts(record.key, record.upload_id or "")
         if listed is None:
             self.uploads.expire(owner, id)
@@ -220,6 +252,8 @@ class Sweep:
         if self.uploads.end_if_outgrown(stored, parts).record.state is not State.UPLOADING:
             return
         signs = [record.created, *(part.modified for part in parts)]
+        if record.tus is not None:
+            signs += self.tus.signs(record)
         read = self.markers.read(Kind.UPLOADS, owner, id)
         if read is not None and "seen" in read[0]:
             signs.append(datetime.fromisoformat(read[0]["seen"]))
@@ -229,7 +263,7 @@ class Sweep:
     def _end_lost_begin(self, marker: Marker, copying: Callable[[], bool] | None = None) -> None:
         """A begin died between its marker and its record, or has not come to it yet."""
         owner, id = marker.owner, marker.id
-        read = self.markers.read(marker.kind, owner, id)
+        read = self.markers.read(marker.kind, owner, id, marker.run)
         if read is None:
             # Not lost but purged: then the marker goes before the record.
             return
@@ -260,7 +294,16 @@ class Sweep:
                 return
             if marker.kind is Kind.UPLOADS:
                 self.bucket.abort_uploads(key)
-        self.markers.remove(marker.kind, owner, id)
+        self.markers.remove(marker.kind, owner, id, marker.run)
+
+    def _look_at_partial(self, marker: Marker, now: datetime) -> bool:
+        if now - marker.modified <= self.idle / 4:
+            return False
+        read = self.markers.read(Kind.PARTIALS, marker.owner, marker.id)
+        if read is None or not self.markers.touch(Kind.PARTIALS, marker.owner, marker.id, read[1], **read[0]):
+            return False
+        self.tus.partials.look(marker)
+        return True
 
     # Forms
 
@@ -295,7 +338,11 @@ class Sweep:
         if now - marker.modified <= self.job_look:
             return False
         owner, id, run = marker.owner, marker.id, marker.run
-        if not self.markers.touch(Kind.JOBS, owner, id, marker.etag, run):
+        read = self.markers.read(Kind.JOBS, owner, id, run)
+        if read is None or read[1] != marker.etag:
+            return False
+        body, etag, _ = read
+        if not self.markers.touch(Kind.JOBS, owner, id, etag, run, **body):
             return False
         job = Job(owner, id, run)
 
@@ -308,10 +355,14 @@ class Sweep:
             self.transcriptions.requeue_lost(job)
             record = self.records.change(owner, id, give_up).record
         except NoRecord:
-            self.markers.remove(Kind.JOBS, owner, id, run)
+            if "key" in body:
+                # What is online begins with its job.
+                self._end_lost_begin(marker)
+            else:
+                self.markers.remove(Kind.JOBS, owner, id, run)
             return True
         if record.run != run or record.state in FINAL:
-            self.markers.remove(Kind.JOBS, owner, id, run)
+            self.transcriptions.end_job(record, run)
         elif record.state is State.QUEUED and self.queue.count() < self._jobs:
             log.info("sent again", id=id, owner=owner, run=run)
             self.transcriptions.send(record)

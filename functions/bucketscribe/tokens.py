@@ -1,9 +1,10 @@
 """Tokens of our own: what a sealed word says of its bearer, without a request to anybody.
 
 An upload token stands in the path of clients that can send neither headers nor cookies; a session stands in
-a browser's cookie. Both name the API key they came from, so that they end with it. `bkt_`, by which logs know
-them, and in base64url, with an HMAC-SHA256 (RFC 2104) over all of it: version (1 byte) · kind (1) ·
-sign-in (1) · scopes (1) · expires (8) · the key's SHA-256 (32, zeros without one) · owner (UTF-8) · MAC (32).
+a browser's cookie; a ticket, in a query, opens a WebSocket. All name the API key they came from, so that they
+end with it. `bkt_`, by which logs know them, and in base64url, with an HMAC-SHA256 (RFC 2104) over all of it:
+version (1 byte) · kind (1) · sign-in (1) · scopes (1) · expires (8) · the key's SHA-256 (32, zeros without
+one) · owner (UTF-8) · MAC (32).
 """
 
 import base64
@@ -31,6 +32,7 @@ class TokenKind(IntEnum):
 
     UPLOAD = 1
     SESSION = 2
+    TICKET = 3
 
 
 class BrokenToken(Exception):

@@ -77,7 +77,12 @@ class Transcript(BaseModel):
     """The words of one recording, and how they were found."""
 
     model_config = ConfigDict(
-        frozen=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+        frozen=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        # An error is logged, and no word of a recording.
+        hide_input_in_errors=True,
     )
 
     schema_version: Literal[1] = Field(default=1, alias="schema")

@@ -3,8 +3,9 @@
 Every step is a compare-and-swap on the record. What stands beside the record is ordered so that a process
 may die between any two requests:
 
-- *queue, retry, restart*: job marker, then the record, then a message. Died after the marker: the sweep
-  finishes the upload, or gives the new run's number up. Died before the message: the sweep sends it.
+- *queue, retry, restart*: job marker (and, where a webhook is asked for, its marker), then the record, then a
+  message. Died after the marker: the sweep finishes the upload, or gives the new run's number up. Died before
+  the message: the sweep sends it.
 - *complete, fail, bury, cancel*: the record, then the marker goes. Died between: the sweep removes the
   marker.
 - *delete*: purge marker, then the record says deleted, then the bucket is emptied, the record goes, and the
@@ -37,6 +38,7 @@ from .records import (
     State,
     Stored,
     Warning,
+    Webhook,
 )
 from .settings import Settings
 
@@ -183,7 +185,7 @@ class Transcriptions:
         if record.lease is not None and record.lease.token == token:
             return Claim(record, token)
         if record.state is State.FAILED and record.run == job.run:
-            self.markers.remove(Kind.JOBS, job.owner, job.id, job.run)
+            self._let_go(record, job.run)
         return None
 
     def bury(self, job: Job) -> bool:
@@ -207,7 +209,7 @@ class Transcriptions:
             return False
         # Also where whoever buried it died before this.
         if record.run == job.run and record.error is not None and record.error.code == "never_started":
-            self.markers.remove(Kind.JOBS, job.owner, job.id, job.run)
+            self._let_go(record, job.run, clean=record.quiet_after is None)
         return buried
 
     def requeue_lost(self, job: Job) -> Record:
@@ -242,6 +244,28 @@ class Transcriptions:
             return record.to(State.RUNNING, lease=renewed, progress=progress)
 
         self._change_held(claim, edit)
+
+    def fetch_to(self, claim: Claim, key: str) -> Claim:
+        """Have a claimed run's recording lie at another key; the claim from now on. Raises LeaseLost."""
+
+        def edit(record: Record, now: datetime) -> Record:
+            _held(record, claim)
+            return record.to(State.RUNNING, key=key)
+
+        return Claim(self._change_held(claim, edit), claim.token)
+
+    def accept(self, claim: Claim, *, etag: str, size: int, name: str, content_type: str) -> Claim:
+        """Say that a claimed run's recording was fetched and judged; the claim from now on. Raises LeaseLost.
+
+        Somebody may have renamed it meanwhile: then that counts.
+        """
+
+        def edit(record: Record, now: datetime) -> Record:
+            _held(record, claim)
+            called = name if record.name == claim.record.name else record.name
+            return record.to(State.RUNNING, etag=etag, size=size, name=called, content_type=content_type)
+
+        return Claim(self._change_held(claim, edit), claim.token)
 
     def release(self, claim: Claim) -> None:
         """Give the run back, unharmed, for the next worker. Raises LeaseLost."""
@@ -278,8 +302,30 @@ class Transcriptions:
             _held(record, claim)
             return record.to(state, **facts, **_lease_dropped(record))
 
-        self._change_held(claim, edit)
-        self.markers.remove(Kind.JOBS, claim.job.owner, claim.job.id, claim.job.run)
+        # What it began itself, a worker clears up before it says so; others may have begun before it.
+        clean = claim.record.quiet_after is None
+        self._let_go(self._change_held(claim, edit), claim.job.run, clean=clean)
+
+    def _let_go(self, record: Record, run: int, *, clean: bool = False) -> None:
+        """Remove the marker of a run that has ended; unless a download may have left something.
+
+        Then it stays, and the sweep ends the job: neither workers nor whoever buries may touch all it takes.
+        """
+        if clean or not record.to_be_fetched:
+            self.markers.remove(Kind.JOBS, record.owner, record.id, run)
+
+    def end_job(self, record: Record, run: int) -> None:
+        """Remove the marker of a run that has ended; before that, what may be left of a download.
+
+        A worker that does not know yet may go on with that one: then a marker of an upload has the sweep look
+        at it again.
+        """
+        if record.run == run and record.to_be_fetched and record.state in RETRYABLE:
+            look_again = record.quiet_after is not None
+            if look_again:
+                self.markers.put(Kind.UPLOADS, record.owner, record.id, key=record.key, restored=True)
+            self.discard_recording(record, look_again=look_again)
+        self.markers.remove(Kind.JOBS, record.owner, record.id, run)
 
     def _change_held(self, claim: Claim, edit: Callable[[Record, datetime], Record]) -> Record:
         try:
@@ -320,10 +366,10 @@ class Transcriptions:
             raise no_such(id) from None
         if before is not State.CANCELED:
             with _left_to_the_sweep(owner, id):
-                if stored.record.etag is None:
+                if stored.record.etag is None and stored.record.url is None:
                     self.discard_recording(stored.record, look_again=look_again)
                 else:
-                    self.markers.remove(Kind.JOBS, owner, id, stored.record.run)
+                    self.end_job(stored.record, stored.record.run)
         return stored
 
     def discard_recording(self, record: Record, *, look_again: bool = False) -> None:
@@ -333,12 +379,26 @@ class Transcriptions:
         place once more.
         """
         self.bucket.abort_uploads(record.key, record.upload_id)
-        self.bucket.delete_all(f"uploads/{record.owner}/{record.id}/")
+        if record.url is None:
+            self.bucket.delete_all(f"uploads/{record.owner}/{record.id}/")
+        else:
+            # And not the prefix: a retry may have begun meanwhile, which fetches to another key.
+            self.bucket.delete(record.key)
+        self.clear_tus(record)
         if record.form_ends is None and not look_again:
             self.markers.remove(Kind.UPLOADS, record.owner, record.id)
 
+    def clear_tus(self, record: Record) -> None:
+        """Remove what an upload by tus had beside its recording, and the partial uploads it was made of."""
+        if record.tus is None:
+            return
+        self.bucket.delete_all(f"tus/{record.owner}/{record.id}/")
+        for id in record.tus.partials:
+            self.bucket.delete_all(f"tus/{record.owner}/{id}/")
+            self.markers.remove(Kind.PARTIALS, record.owner, id)
+
     def retry(self, owner: str, id: str) -> Stored:
-        """Queue a new run of a failed or canceled transcription whose recording exists.
+        """Queue a new run of a failed or canceled transcription whose recording exists, or can be fetched.
 
         Raises Problem `no_such_transcription`, `not_possible`, `recording_changed` or `busy`.
         """
@@ -347,18 +407,24 @@ class Transcriptions:
             if record.state not in RETRYABLE:
                 raise _not_possible("retried", record, RETRYABLE)
             found = self.bucket.find(record.key) if record.etag is not None else None
-            if found is None:
+            # It is fetched once more.
+            gone = record.url is not None and (found is None or found.etag != record.etag)
+            if found is None and not gone:
                 raise Problem(
                     "not_possible",
                     "There is no recording to transcribe any more; "
                     f"{'upload it' if record.inbox is None else 'put it into the inbox'} again.",
                     {"state": record.state},
                 )
-            if found.etag != record.etag:
+            if found is not None and found.etag != record.etag and not gone:
                 raise Problem("recording_changed", "The recording is not the accepted one; upload it again.")
             undone = {"error": None, "partial": False, **Facts(None, None, None, ())._asdict()}
             # Another run may tell its speakers apart otherwise.
             undone |= {"speakers": {}, "names": None}
+            if record.webhook is not None:
+                undone["webhook"] = Webhook(shape=record.webhook.shape)
+            if gone:
+                undone |= {"etag": None, "size": None}
             return record.to(State.QUEUED, run=record.next_run, attempts=0, **undone)
 
         return self._new_run(owner, id, fresh)
@@ -369,6 +435,8 @@ class Transcriptions:
             stored = self.get(owner, id)
             record = fresh(stored.record)
             self.markers.put(Kind.JOBS, owner, id, record.run)
+            # After the job's: whoever gives this run's number up finds it by that.
+            self.markers.owe(record)
             try:
                 stored = self.records.swap(stored, record)
             except Conflict:
@@ -406,13 +474,16 @@ class Transcriptions:
                 self.bucket.delete_version(dropped.key, dropped.etag, dropped.modified)
             self.bucket.abort_uploads(record.key, record.upload_id)
             # What was found is gone now; only a look that finds nothing counts.
+            self.clear_tus(record)
             leftover = self._empty(record) > 0 and self._empty(record) > 0
             quiet = timedelta(seconds=self.settings.upload_idle_seconds + 1)
             if leftover or (record.quiet_after is not None and stored.at - record.quiet_after <= quiet):
                 return False
             self.markers.remove(Kind.UPLOADS, owner, id)
             self.markers.remove(Kind.FORMS, owner, id)
-            self.markers.remove_jobs(owner, id)
+            self.markers.remove_runs(Kind.JOBS, owner, id)
+            if record.webhook is not None:
+                self.markers.remove_runs(Kind.WEBHOOKS, owner, id)
             self.records.remove(owner, id)
             log.info("purged", id=id, owner=owner)
         self.markers.remove(Kind.PURGE, owner, id)
@@ -426,8 +497,9 @@ class Transcriptions:
 
 
 def _still_coming(record: Record) -> bool:
-    """Whether a completion on its way, or one of many who copy it out of the inbox, may be late."""
-    return record.state is State.COMPLETING or record.inbox is not None
+    """Whether a completion on its way, a writer, or one of many who copy out of the inbox, may be late."""
+    writing = record.tus is not None and record.state is State.UPLOADING
+    return record.state is State.COMPLETING or record.inbox is not None or writing
 
 
 def _deleted(record: Record, now: datetime) -> Record | None:

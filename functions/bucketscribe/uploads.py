@@ -32,9 +32,10 @@ from .errors import FAILURES, Problem
 from .limits import Limits
 from .markers import Kind, Markers, upload_kind
 from .options import Asked, read_metadata
+from .part_writer import PART_BYTES
 from .parts import MAX_PARTS, bytes_held, check_parts, default_part_size
 from .presign import Presigner
-from .records import Failure, Part, Record, Records, State, Stored, new_id
+from .records import Failure, Part, Record, Records, State, Stored, Tus, Webhook, new_id
 from .seal import BrokenSeal, UploadSeal, seal, unseal
 from .settings import Settings
 from .transcriptions import Transcriptions
@@ -126,17 +127,95 @@ class Uploads:
                 f"partSize is too small: {size} bytes would take more than {MAX_PARTS} parts of {part_size}.",
                 {"option": "partSize"},
             )
-        id, key = self._new_key(owner, told)
-        self._announce(Kind.UPLOADS, owner, id, key, size)
-        upload_id, now = self.bucket.begin_upload(key, told.content_type)
         declared = told.part_size if size else None
+        record = self._open(owner, told, part_size=declared).record
+        sealed = seal(
+            self.settings.sealing_secret,
+            record.key,
+            UploadSeal(record.upload_id or "", size or 0, declared or 0),
+        )
+        return Begun(record.id, record.key, sealed, part_size)
+
+    @_refusals_counted()
+    def open(
+        self,
+        owner: str,
+        filename: str,
+        content_type: str | None,
+        metadata: dict[str, Any],
+        *,
+        size: int | None = None,
+        at_most: int | None = None,
+        tus: Tus | None = None,
+        ignored: tuple[str, ...] = (),
+        id: str | None = None,
+    ) -> Stored:
+        """Begin a multipart upload whose bytes come through us, in parts of `PART_BYTES`.
+
+        `size` is exact; `at_most` is what counts for the limits where that is not known. With an `id` it is
+        put together of partial uploads, which were counted, and one that was begun by this id before is
+        returned as it is. Raises the Problems of `begin`.
+        """
+        told = self._check(filename, content_type, metadata, (), size)
+        if told.size is None and at_most is None and self.settings.require_size:
+            raise _size_required(["size"])
+        if at_most is not None and at_most > self.settings.max_upload_bytes:
+            raise self.too_large(at_most)
+        facts: dict[str, Any] = {"part_size": PART_BYTES, "tus": tus, "ignored": ignored}
+        if id is not None:
+            return self._open_again(owner, told, id, facts)
+        return self._open(owner, told, counted=told.size or at_most, **facts)
+
+    def _open(self, owner: str, told: "_Told", *, counted: int | None = None, **facts: Any) -> Stored:
+        id, key = self._new_key(owner, told)
+        self._announce(Kind.UPLOADS, owner, id, key, told.size if counted is None else counted)
+        upload_id, now = self.bucket.begin_upload(key, told.content_type)
         try:
-            self._create_record(owner, id, key, told, now, upload_id=upload_id, part_size=declared)
+            return self._create_record(owner, id, key, told, now, upload_id=upload_id, **facts)
         except Conflict:
             self.bucket.abort_uploads(key, upload_id)
             raise _begin_lost() from None
-        sealed = seal(self.settings.sealing_secret, key, UploadSeal(upload_id, size or 0, declared or 0))
-        return Begun(id, key, sealed, part_size)
+
+    def _open_again(self, owner: str, told: "_Told", id: str, facts: dict[str, Any]) -> Stored:
+        """Begin an upload of a known id, unless somebody has."""
+        stored = self.records.read(owner, id)
+        if stored is not None:
+            return stored
+        key = f"uploads/{owner}/{id}/{media.object_name(told.name)}"
+        self.markers.put(Kind.UPLOADS, owner, id, key=key, final=True)
+        upload_id, now = self.bucket.begin_upload(key, told.content_type)
+        try:
+            stored = self._create_record(owner, id, key, told, now, upload_id=upload_id, **facts)
+            # One that died before its record has left an upload under this key, too.
+            self.bucket.abort_uploads(key, keep=upload_id)
+            return stored
+        except Conflict:
+            # Not whatever else is under this key: that is what the other one has begun.
+            self.bucket.abort_upload(key, upload_id)
+            stored = self.records.read(owner, id)
+            if stored is None:
+                raise _begin_lost() from None
+            return stored
+
+    def give_up(self, owner: str, id: str) -> None:
+        """Cancel an upload that cannot be finished; past `uploading` nothing changes. Can be repeated."""
+        self.transcriptions.cancel(owner, id, only=State.UPLOADING)
+
+    def set_options(self, owner: str, id: str, asked: Asked, ignored: tuple[str, ...] = ()) -> Stored:
+        """Say how a recording is to be transcribed that is being uploaded; past that nothing changes.
+
+        Raises NoRecord.
+        """
+
+        def edit(record: Record, now: datetime) -> Record | None:
+            if record.state is not State.UPLOADING:
+                return None
+            changes = {"options": asked.options, "metadata": asked.kept, "webhook": Webhook.of(asked)}
+            after = record.to(State.UPLOADING, ignored=ignored, **changes)
+            self.markers.owe(after)
+            return after
+
+        return self.records.change(owner, id, edit)
 
     @_refusals_counted()
     def begin_form(
@@ -166,26 +245,30 @@ class Uploads:
         return Form(id, key, form["url"], form["fields"])
 
     def _check(
-        self, filename: str, content_type: str | None, metadata: dict[str, Any], sizes: tuple[str, ...]
+        self,
+        filename: str,
+        content_type: str | None,
+        metadata: dict[str, Any],
+        sizes: tuple[str, ...],
+        size: int | None = None,
     ) -> "_Told":
-        """What a caller says of a file; `sizes` are those it must declare where sizes are required."""
-        asked = read_metadata(metadata, self.settings.allowed_models)
+        """What a caller says of a file; `sizes` are those it must declare where sizes are required.
+
+        A `size` that the protocol itself tells counts more than one in the metadata.
+        """
+        asked = read_metadata(metadata, self.settings)
         file = asked.file
         name = file.name or filename
         stored_type = media.check_declared(name, content_type or file.type)
-        if file.size == 0:
+        size = file.size if size is None else size
+        if size == 0:
             raise Problem("unsupported_media", "The file is empty; choose one that holds a recording.")
-        if file.size is not None and file.size > self.settings.max_upload_bytes:
-            raise self.too_large(file.size)
+        if size is not None and size > self.settings.max_upload_bytes:
+            raise self.too_large(size)
         missing = [name for name in sizes if getattr(file, name) is None]
         if missing and self.settings.require_size:
-            names = " and ".join(missing)
-            raise Problem(
-                "size_required",
-                f"Declare {names} in the upload's metadata, in bytes: nothing of unknown size is taken here.",
-                {"missing": missing},
-            )
-        return _Told(name, stored_type, file.size, file.partSize, asked)
+            raise _size_required(missing)
+        return _Told(name, stored_type, size, file.partSize, asked)
 
     def _new_key(self, owner: str, told: "_Told") -> tuple[str, str]:
         id = new_id()
@@ -212,7 +295,8 @@ class Uploads:
         upload_id: str | None = None,
         part_size: int | None = None,
         form_ends: datetime | None = None,
-    ) -> None:
+        **facts: Any,
+    ) -> Stored:
         record = Record(
             id=id,
             owner=owner,
@@ -228,8 +312,11 @@ class Uploads:
             form_ends=form_ends,
             options=told.asked.options,
             metadata=told.asked.kept,
+            webhook=Webhook.of(told.asked),
+            **facts,
         )
-        self.records.create(record)
+        self.markers.owe(record)
+        return self.records.create(record)
 
     def too_large(self, size: int) -> Problem:
         """What to say of a recording that is larger than is accepted."""
@@ -277,31 +364,39 @@ class Uploads:
         Raises Problem `not_yours`, `no_such_upload`, `upload_expired`, and what it was refused for.
         """
         id, upload = self.opened(owner, key, sealed)
-        listed = self.bucket.list_parts(key, upload.upload_id) if self._seen_alive(owner, id) else None
+        listed = (
+            self.bucket.list_parts(key, upload.upload_id)
+            if self.seen_alive(Kind.UPLOADS, owner, id)
+            else None
+        )
         if listed is None:
             stored = self.records.read(owner, id)
-            raise _ended(stored.record if stored is not None else None)
+            raise ended_of(stored.record if stored is not None else None)
         parts, _ = listed
         if bytes_held(parts) > (upload.size or self.settings.max_upload_bytes):
             # Whoever lists often keeps the sweep from looking.
             stored = self.records.read(owner, id)
             stored = None if stored is None else self.end_if_outgrown(stored, parts)
             if stored is None or stored.record.state is State.FAILED:
-                raise _ended(stored.record if stored is not None else None)
+                raise ended_of(stored.record if stored is not None else None)
         return list({part.number: part for part in parts}.values())
 
-    def _seen_alive(self, owner: str, id: str) -> bool:
-        """Note in the upload's marker that its client lives; False if there is no marker any more."""
+    def seen_alive(self, kind: Kind, owner: str, id: str, every: timedelta | None = None) -> bool:
+        """Note in the upload's marker that its client lives; False if there is no marker any more.
+
+        One that was noted less than `every` ago need not be, unless told an eighth of what may be idle.
+        """
+        every = timedelta(seconds=self.settings.upload_idle_seconds / 8) if every is None else every
         for _ in range(SEEN_TRIES):
-            marker = self.markers.read(Kind.UPLOADS, owner, id)
+            marker = self.markers.read(kind, owner, id)
             if marker is None:
                 return False
             body, etag, now = marker
             seen = datetime.fromisoformat(body["seen"]) if "seen" in body else None
-            if seen is not None and now - seen <= timedelta(seconds=self.settings.upload_idle_seconds / 8):
+            if seen is not None and now - seen <= every:
                 return True
             # Conditional: a marker that has been removed meanwhile must not come back.
-            if self.markers.touch(Kind.UPLOADS, owner, id, etag, **body | {"seen": now.isoformat()}):
+            if self.markers.touch(kind, owner, id, etag, **body | {"seen": now.isoformat()}):
                 return True
         return True
 
@@ -311,7 +406,7 @@ class Uploads:
         try:
             return id, unseal(self.settings.sealing_secret, key, sealed)
         except BrokenSeal:
-            raise _ended(None) from None
+            raise ended_of(None) from None
 
     # End
 
@@ -323,7 +418,16 @@ class Uploads:
         `upload_expired`, `no_such_upload`, `not_yours`.
         """
         id, _ = self.opened(owner, key, sealed)
-        return _answer(self.finish(owner, id, parts).record)
+        return self.completed(owner, id, parts)
+
+    def completed(self, owner: str, id: str, parts: Sequence[Part]) -> Record:
+        """The same for an upload whose bytes came through us. Raises the Problems of `complete`."""
+        return answer_of(self.finish(owner, id, parts).record)
+
+    def why_ended(self, owner: str, id: str) -> Problem:
+        """What to say of an upload that turns out to have ended."""
+        stored = self.records.read(owner, id)
+        return ended_of(None if stored is None else stored.record)
 
     def promised(self, owner: str, id: str, parts: Sequence[Part]) -> Record:
         """What a caller of `complete` who waits no longer may be told: what is written down, if need be now.
@@ -335,7 +439,7 @@ class Uploads:
             stored = self._promise(stored, parts)
         if stored.record.state is State.UPLOADING:
             raise still_busy()
-        return _answer(stored.record)
+        return answer_of(stored.record)
 
     def abort(self, owner: str, key: str, sealed: str) -> None:
         """Give an upload up; past `uploading` nothing changes.
@@ -345,8 +449,8 @@ class Uploads:
         id, _ = self.opened(owner, key, sealed)
         stored = self.records.read(owner, id)
         if stored is None or stored.record.state in (State.EXPIRED, State.DELETED):
-            raise _ended(stored.record if stored is not None else None)
-        self.transcriptions.cancel(owner, id, only=State.UPLOADING)
+            raise ended_of(stored.record if stored is not None else None)
+        self.give_up(owner, id)
 
     def finish(self, owner: str, id: str, parts: Sequence[Part] | None = None) -> Stored:
         """Take an upload as far as it will go: exactly one transcription, however often called and by whom.
@@ -368,14 +472,19 @@ class Uploads:
         if self.bucket.find(record.key) is not None:
             expired = stored.record.state is State.EXPIRED
             if expired:
-                self.markers.put(kind, owner, id, key=record.key, restored=True)
+                self._announce_again(kind, record)
             stored = self.records.change(owner, id, _to_completing)
             if expired:
                 # Whoever ended the upload may have removed the marker in between, and seen no change yet.
-                self.markers.put(kind, owner, id, key=record.key, restored=True)
+                self._announce_again(kind, record)
         elif stored.record.state is State.COMPLETING:
             stored = self._assemble(stored) if record.form_ends is None else self._lost(stored)
         return self._judge(stored, kind)
+
+    def _announce_again(self, kind: Kind, record: Record) -> None:
+        """The markers of what was ended, and goes on."""
+        self.markers.owe(record)
+        self.markers.put(kind, record.owner, record.id, key=record.key, restored=True)
 
     def _standing(self, owner: str, id: str) -> Stored:
         """The record of an upload, whose marker stands unless it has ended. Raises `no_such_upload`."""
@@ -393,7 +502,7 @@ class Uploads:
     def _read(self, owner: str, id: str) -> Stored:
         stored = self.records.read(owner, id)
         if stored is None:
-            raise _ended(None)
+            raise ended_of(None)
         return stored
 
     def _promise(self, stored: Stored, parts: Sequence[Part]) -> Stored:
@@ -492,17 +601,22 @@ class Uploads:
             return stored
         found, head = opened
         try:
-            if found.size > self.settings.max_upload_bytes:
-                raise self.too_large(found.size)
-            media.check_content(head)
+            self.judge(found.size, head)
         except Problem as problem:
             return self.refuse(stored, problem.code, problem.detail)
         after = self.transcriptions.enqueue(stored, etag=found.etag, size=found.size)
         if after.record.state in (State.FAILED, State.CANCELED) and after.record.etag is None:
             self.transcriptions.discard_recording(after.record, look_again=True)
         elif after.record.state not in (*UNFINISHED, State.DELETED):
+            self.transcriptions.clear_tus(record)
             self.markers.remove(kind, record.owner, record.id)
         return after
+
+    def judge(self, size: int, head: bytes) -> None:
+        """What a recording must be, told by its size and first bytes: `too_large`, `unsupported_media`."""
+        if size > self.settings.max_upload_bytes:
+            raise self.too_large(size)
+        media.check_content(head)
 
     def end_if_outgrown(self, stored: Stored, parts: Sequence[HeldPart]) -> Stored:
         """End an upload in progress whose parts have more bytes than were declared, or are accepted."""
@@ -544,6 +658,7 @@ class Uploads:
             self.bucket.abort_uploads(record.key, record.upload_id)
         if self.bucket.find(record.key) is not None:
             return self.finish(owner, id)
+        self.transcriptions.clear_tus(record)
         self.markers.remove(upload_kind(record), owner, id)
         # An object found since then has a marker of its own, which may be the one just removed.
         current = self.records.read(owner, id)
@@ -552,13 +667,13 @@ class Uploads:
         return stored
 
 
-def _answer(record: Record) -> Record:
+def answer_of(record: Record) -> Record:
     """The record as the answer to a complete: refused and ended uploads are Problems."""
     match record.state:
         case State.UPLOADING | State.EXPIRED | State.DELETED:
-            raise _ended(record)
+            raise ended_of(record)
         case State.FAILED | State.CANCELED if record.etag is None:
-            raise _ended(record)
+            raise ended_of(record)
     return record
 
 
@@ -566,6 +681,15 @@ def _to_completing(record: Record, now: datetime) -> Record | None:
     if record.state not in (State.UPLOADING, State.EXPIRED):
         return None
     return record.to(State.COMPLETING)
+
+
+def _size_required(missing: list[str]) -> Problem:
+    names = " and ".join(missing)
+    return Problem(
+        "size_required",
+        f"Declare {names} in the upload's metadata, in bytes: nothing of unknown size is taken here.",
+        {"missing": missing},
+    )
 
 
 def _begin_lost() -> Problem:
@@ -577,7 +701,7 @@ def still_busy() -> Problem:
     return Problem("busy", "The bucket takes long to answer. Nothing is lost; complete it again.")
 
 
-def _ended(record: Record | None) -> Problem:
+def ended_of(record: Record | None) -> Problem:
     """What to say of an upload that is no more: why it was refused, if it was."""
     if record is not None and record.state is State.EXPIRED:
         return Problem(

@@ -19,11 +19,18 @@ from . import (
     health,
     live,
     metrics,
+    openai,
     page,
     problems,
     renaming,
     sessions,
+    speech_to_text,
+    task_socket,
+    tasks,
     transcriptions,
+    tus,
+    tus_body,
+    tus_headers,
     uploads,
 )
 from .completions import Completions
@@ -34,6 +41,9 @@ from .request_log import InternalErrors, RequestLog
 from .security_headers import SecurityHeaders
 from .streams import Streams
 from .this_machine import ThisMachineOnly
+
+EXPOSED_HEADERS = ["ETag", "Retry-After", "WWW-Authenticate", *tus_headers.EXPOSED]
+"""What pages of other sites may read. The template has the same, for its gateway."""
 
 DESCRIPTION = """
 Upload a recording of up to 5 GB straight into an object-storage bucket, and get a transcript.
@@ -72,10 +82,12 @@ def create_app(service: Service | None = None) -> FastAPI:
     app.state.completions = Completions()
     # What is copied out of the inbox takes minutes: never the threads that complete uploads.
     app.state.copies = Completions(threads=8)
+    app.state.bodies = tus_body.Bodies()
     app.state.looks = health.Looks()
     on_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
     app.state.streams = Streams(held=on_lambda)
     app.state.renamings = CapacityLimiter(renaming.THREADS)
+    app.state.task_reads = CapacityLimiter(tasks.THREADS)
     app.state.events = events.UnderWay()
     app.state.guard = Guard(settings, service.bucket, on_lambda=on_lambda)
     # The last one added is the outermost.
@@ -89,16 +101,20 @@ def create_app(service: Service | None = None) -> FastAPI:
         allow_origin_regex=LOOPBACK_ORIGIN if settings.open_mode else None,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["ETag", "Location", "Retry-After", "WWW-Authenticate"],
+        expose_headers=EXPOSED_HEADERS,
         max_age=3600,
     )
     if settings.open_mode:
         app.add_middleware(ThisMachineOnly)
+    app.add_middleware(tus_headers.TusResumable)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog)
     problems.install(app)
     # The live list before `/transcriptions/{id}`, which its address fits, too.
-    for module in (uploads, live, transcriptions, renaming, sessions, choices, health, metrics):
+    for module in (
+        *(uploads, live, transcriptions, renaming, sessions, choices, openai, health, metrics),
+        *(speech_to_text, tasks, task_socket, tus),
+    ):
         app.include_router(module.router)
     if settings.events_token is not None:
         app.include_router(events.router)

@@ -36,10 +36,18 @@ class Completions:
         self._threads = CapacityLimiter(threads)
         self._promising = CapacityLimiter(threads)
 
-    async def run(self, id: str, complete: Callable[[], Record], promise: Callable[[], Record]) -> Record:
+    async def run(
+        self,
+        id: str,
+        complete: Callable[[], Record],
+        promise: Callable[[], Record],
+        *,
+        promise_seconds: float | None = PROMISE_SECONDS,
+    ) -> Record:
         """Complete an upload; or, if that takes longer than a caller waits, have it promised.
 
-        Raises what they raise, and Problem `busy` where not even the promise can be made in time.
+        Raises what they raise, and Problem `busy` where not even the promise can be made in time; None is all
+        the time it takes.
         """
         lock = self._locks.setdefault(id, asyncio.Lock())
 
@@ -54,7 +62,7 @@ class Completions:
             self._tasks.discard(task)
             return task.result()
         task.add_done_callback(partial(self._ended, id))
-        with move_on_after(PROMISE_SECONDS):
+        with move_on_after(promise_seconds):
             return await to_thread.run_sync(promise, abandon_on_cancel=True, limiter=self._promising)
         raise still_busy()
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import HTTPConnection
 
 from ..auth import OPEN, Principal, Scope
 from ..authentication import Authentication, Credentials, Kind
@@ -52,9 +53,10 @@ PUBLIC: Final[dict[str, Any]] = {"security": []}
 SIGNED_IN: Final[dict[str, Any]] = {"security": [{"bearer": []}, {"session": []}]}
 
 
-def needs(scope: Scope) -> dict[str, Any]:
-    """What a route writes into its `openapi_extra` that only credentials of this scope may call."""
-    return {"security": [{"bearer": [scope.value]}, {"session": [scope.value]}]}
+def needs(*scopes: Scope) -> dict[str, Any]:
+    """What a route writes into its `openapi_extra` that only credentials of all these scopes may call."""
+    values = [scope.value for scope in scopes]
+    return {"security": [{"bearer": values}, {"session": values}]}
 
 
 class GuardedRoute(APIRoute):
@@ -89,7 +91,7 @@ class Guard:
         self._of_bucket = CapacityLimiter(LOOK_UP_THREADS)
         self._of_issuer = CapacityLimiter(LOOK_UP_THREADS)
 
-    async def admit(self, request: Request, scopes: list[Scope]) -> Principal:
+    async def admit(self, request: HTTPConnection, scopes: list[Scope]) -> Principal:
         """Who asks, and may. Raises the Problems that `ADMISSION` names."""
         credentials = _credentials(request)
         if self.settings.open_mode and (credentials is None or credentials.kind is not Kind.PATH):
@@ -101,9 +103,12 @@ class Guard:
             )
         else:
             principal = await self._known(request, credentials)
-        by_itself = credentials is None or credentials.kind is Kind.COOKIE
-        if by_itself and scopes != [Scope.READ]:
-            self._check_origin(request, by_cookie=credentials is not None)
+        kind = None if credentials is None else credentials.kind
+        # Where nobody signs in any word is a ticket, also one that another site's page made up.
+        by_itself = kind in (None, Kind.COOKIE) or (kind is Kind.TICKET and self.settings.open_mode)
+        # An answer another site's page may not read; what a socket says, it may.
+        if by_itself and (scopes != [Scope.READ] or request.scope["type"] == "websocket"):
+            self._check_origin(request, by_cookie=kind is Kind.COOKIE)
         self._principals.take(principal.owner if principal.key is None else principal.key)
         if missing := [scope for scope in scopes if scope not in principal.scopes]:
             raise Problem(
@@ -129,18 +134,29 @@ class Guard:
                 raise
             return None
 
-    async def still_admits(self, request: Request) -> bool:
+    async def still_admits(self, request: HTTPConnection) -> bool:
         """Whether the credentials of a request that takes long are good yet. Raises StorageError."""
         credentials = _credentials(request)
         if credentials is not None and not self.settings.open_mode:
             try:
-                await self._known(request, credentials, stranger=False)
+                if credentials.kind is Kind.TICKET:
+                    # It has let its bearer in, and has ended since; what it was made by may be good.
+                    await self._good_yet(request.state.principal)
+                else:
+                    await self._known(request, credentials, stranger=False)
             except Problem as problem:
                 # An issuer that is silent, say, turns nobody out.
                 return problem.status != 401
         return True
 
-    async def _known(self, request: Request, credentials: Credentials, *, stranger: bool = True) -> Principal:
+    async def _good_yet(self, principal: Principal) -> None:
+        if principal.key is not None:
+            ask = partial(self.authentication.of_key, principal.key, ask=True)
+            await to_thread.run_sync(ask, limiter=self._of_bucket)
+
+    async def _known(
+        self, request: HTTPConnection, credentials: Credentials, *, stranger: bool = True
+    ) -> Principal:
         principal = self.authentication.principal(credentials, ask=False)
         if principal is None:
             # Looking up what nobody knows costs a request, so a stranger does not get as many as they like.
@@ -154,7 +170,7 @@ class Guard:
             raise Problem("bad_credentials", "These credentials are not known here.")
         return principal
 
-    def _check_origin(self, request: Request, *, by_cookie: bool) -> None:
+    def _check_origin(self, request: HTTPConnection, *, by_cookie: bool) -> None:
         """See that no page of another site has a browser send this, by what browsers tell of themselves.
 
         `Sec-Fetch-Site` (W3C Fetch Metadata) and `Origin` (RFC 6454). Raises Problem `foreign_origin`.
@@ -195,13 +211,15 @@ ADMISSION: Final = (
 """The problems by which a request is not let in."""
 
 
-def _credentials(request: Request) -> Credentials | None:
-    """What a request brings along: the path's token decides alone, and a header before a cookie.
+def _credentials(request: HTTPConnection) -> Credentials | None:
+    """What a request brings along: a token of ours decides alone, and a header before a cookie.
 
     Raises Problem `bad_credentials` for two headers: who is in front of us may have looked at the other.
     """
     if token := request.path_params.get("token"):
         return Credentials(Kind.PATH, token)
+    if request.scope["type"] == "websocket" and (ticket := request.query_params.get("ticket")):
+        return Credentials(Kind.TICKET, ticket)
     headers = request.headers.getlist("authorization")
     if len(headers) > 1:
         raise Problem("bad_credentials", "Send one Authorization header.")
@@ -213,14 +231,19 @@ def _credentials(request: Request) -> Credentials | None:
     return None
 
 
+def declared_bytes(request: Request) -> int | None:
+    """The length of a request's body, in bytes, where it is told before."""
+    declared = request.headers.get("content-length", "")
+    # Of what is longer than any number we take, the beginning is enough.
+    return int(declared[:18]) if declared.isascii() and declared.isdecimal() else None
+
+
 def _of_limited_size(request: Request) -> Request:
     """The same request, whose body ends with status 413 where it is too large.
 
     Raises that at once where the body's length is declared.
     """
-    declared = request.headers.get("content-length", "")
-    # Of what is longer than any number we take, the beginning is enough.
-    if declared.isdecimal() and int(declared[:18]) > MAX_BODY_BYTES:
+    if (declared_bytes(request) or 0) > MAX_BODY_BYTES:
         raise HTTPException(413)
     taken = 0
 
@@ -235,7 +258,7 @@ def _of_limited_size(request: Request) -> Request:
     return Request(request.scope, receive)
 
 
-def _network(request: Request) -> str:
+def _network(request: HTTPConnection) -> str:
     """What a stranger is known by: the address; of IPv6 its first half, as one may choose the other."""
     host = request.client.host if request.client else ""
     try:

@@ -14,12 +14,13 @@ from fastapi.responses import StreamingResponse
 
 from ..auth import Scope
 from ..bucket import StorageError
+from ..view import Transcription
 from ..watching import Watch
 from .context import TheOwner, TheService
 from .guard import Guard, GuardedRoute, needs
 from .problems import problems
 from .streams import Streams, TheStreams, event_stream
-from .transcriptions import KEEP_ALIVE_SECONDS, PAGE, Transcription, TranscriptionPage
+from .transcriptions import KEEP_ALIVE_SECONDS, PAGE, TranscriptionPage
 
 log = structlog.get_logger()
 

@@ -6,6 +6,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from .guard import ADMISSION, SECURITY_SCHEMES
+from .openai import PREFIX as OPENAI
+from .openai_answers import OpenAIError, OpenAIProblemDocument, reshape
 from .problems import ProblemDocument, problems
 
 TOKEN_PREFIX = "/u/{token}"  # noqa: S105 -- where a token stands in a path
@@ -24,11 +26,16 @@ def document_of(app: FastAPI) -> dict[str, Any]:
         components = document["components"]
         components["securitySchemes"] = SECURITY_SCHEMES
         components["schemas"]["ProblemDocument"] = ProblemDocument.model_json_schema()
+        for model in (OpenAIProblemDocument, OpenAIError):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            components["schemas"][model.__name__] = {k: v for k, v in schema.items() if k != "$defs"}
         for unused in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(unused, None)
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 _tell_admission(path, operation)
+                if path.startswith(OPENAI):
+                    reshape(operation)
         app.openapi_schema = document
     return app.openapi_schema
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -73,14 +74,19 @@ class _Document(JSONResponse):
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
-def answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The response that tells a problem; its `retryAfter`, in seconds, is a header as well."""
+def answer(
+    problem: Problem, headers: dict[str, str] | None = None, document: dict[str, Any] | None = None
+) -> JSONResponse:
+    """The response that tells a problem; its `retryAfter`, in seconds, is a header as well.
+
+    `document` is told instead of the problem's own.
+    """
     headers = dict(headers or {})
     if problem.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="bucketscribe"'
     if "retryAfter" in problem.extra:
         headers["Retry-After"] = str(problem.extra["retryAfter"])
-    return _Document(problem.document(), problem.status, headers=headers)
+    return _Document(document or problem.document(), problem.status, headers=headers)
 
 
 def _methods(request: Request) -> str:
@@ -90,12 +96,18 @@ def _methods(request: Request) -> str:
     return ", ".join(sorted({method for route in fitting for method in route.methods or ()}))
 
 
+def _told(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The response, in the form the route's clients know if that is another."""
+    tell: Callable[..., JSONResponse] = getattr(request.scope.get("route"), "tell", answer)
+    return tell(problem, headers)
+
+
 def install(app: FastAPI) -> None:
     """Turn every exception a route can raise into a problem."""
 
     @app.exception_handler(Problem)
     async def told(request: Request, problem: Problem) -> JSONResponse:
-        return answer(problem)
+        return _told(request, problem)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -104,31 +116,34 @@ def install(app: FastAPI) -> None:
             for fault in error.errors()
         ]
         detail = "; ".join(f"{fault['where']}: {fault['what']}" for fault in faults)
-        return answer(Problem("invalid_request", detail, {"faults": faults}))
+        return _told(request, Problem("invalid_request", detail, {"faults": faults}))
 
     @app.exception_handler(NoRecord)
     async def gone(request: Request, error: NoRecord) -> JSONResponse:
-        return answer(Problem("no_such_transcription", "There is no such transcription any more."))
+        return _told(request, Problem("no_such_transcription", "There is no such transcription any more."))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 405:
             methods = _methods(request)
-            return answer(Problem("method_not_allowed", f"This address takes {methods}."), {"Allow": methods})
+            problem = Problem("method_not_allowed", f"This address takes {methods}.")
+            return _told(request, problem, {"Allow": methods})
         if error.status_code == 404:
-            return answer(Problem("no_such_route", "There is nothing at this address; see /docs."))
+            return _told(request, Problem("no_such_route", "There is nothing at this address; see /docs."))
         if error.status_code == 413:
-            return answer(Problem("body_too_large", "The body of this request is too large; send less."))
-        return answer(Problem("invalid_request", str(error.detail)))
+            return _told(
+                request, Problem("body_too_large", "The body of this request is too large; send less.")
+            )
+        return _told(request, Problem("invalid_request", str(error.detail)))
 
     async def storage(request: Request, error: Exception) -> JSONResponse:
         bucket: Bucket = request.app.state.service.bucket
         if await to_thread.run_sync(bucket.is_full, error):
             log.error("storage full", code="storage_full", reason=str(error))
-            return answer(Problem("storage_full", STORAGE_FULL))
+            return _told(request, Problem("storage_full", STORAGE_FULL))
         log.error("storage unavailable", code="storage_unavailable", reason=str(error))
         detail = "The object store does not answer as it should. Nothing is lost; try again in a moment."
-        return answer(Problem("storage_unavailable", detail), {"Retry-After": "5"})
+        return _told(request, Problem("storage_unavailable", detail), {"Retry-After": "5"})
 
     for kind in StorageError:
         app.add_exception_handler(kind, storage)

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..auth import Scope
+from ..view import Transcription
 from .context import TheOwner, TheService
 from .guard import GuardedRoute, needs
 from .problems import problems
-from .transcriptions import Id, Transcription
+from .transcriptions import Id
 
 router = APIRouter(prefix="/transcriptions", tags=["transcriptions"], route_class=GuardedRoute)
 

@@ -21,6 +21,12 @@ log = structlog.get_logger()
 UNMATCHED = "unmatched"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
+# These last as long as their reader likes, the recording they carry, or the work they wait for, which says
+# nothing of us.
+_LASTING = re.compile(
+    r"GET .*/events|POST (/upload/stream|/speech-to-text|/v1/audio/.+)|(POST|PATCH) /uploads/files.*"
+)
+
 _SLASH = rb"(?:/|%2[Ff])"
 _KEY_ID = re.compile(rb"(?:^|&)key=uploads" + _SLASH + rb"[a-z0-9-]+" + _SLASH + rb"([0-9a-f-]{36})" + _SLASH)
 
@@ -83,8 +89,7 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
     if not route.startswith("/health"):
         method = scope["method"]
         log.info("request", method=method, status=status, ms=round(seconds * 1000, 1), **told)
-        # A stream lasts as long as its reader likes, which says nothing of us.
-        if not route.endswith("/events"):
+        if not _LASTING.fullmatch(f"{method} {route}"):
             metrics.observe(
                 "request_seconds",
                 seconds,

@@ -9,7 +9,9 @@ somebody elsewhere is refused as well, if the proxy says so; of one that is sile
 import re
 
 from starlette.datastructures import Headers
+from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from ..auth import is_loopback
 from ..errors import Problem
@@ -29,6 +31,9 @@ class ThisMachineOnly:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and not _is_local(scope):
+            await WebSocketClose(WS_1008_POLICY_VIOLATION)(scope, receive, send)
+            return
         if scope["type"] == "http" and not _is_local(scope):
             detail = (
                 "Nobody signs in here, so only this machine is answered, by the name localhost or 127.0.0.1. "

@@ -12,18 +12,20 @@ import structlog
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from ..auth import Scope
 from ..bucket import StorageError
 from ..errors import Problem
 from ..inbox import refusal
-from ..media import object_name, without_extension
-from ..options import Options
-from ..records import FINAL, Failure, NoRecord, Progress, Record, State, Stored, Warning
+from ..media import extension_of, object_name, without_extension
+from ..options import FILE_NAMES, read_metadata
+from ..public_addresses import MOST_CHARACTERS
+from ..records import FINAL, NoRecord, Record, State, Stored
 from ..service import Service
 from ..transcript import FORMATS
 from ..transcriptions import no_longer_kept, not_ready
+from ..view import Transcription
 from .context import TheCopies, TheOwner, ThePrincipal, TheService
 from .guard import Guard, GuardedRoute, needs
 from .problems import problems
@@ -48,65 +50,6 @@ Id = Annotated[
 Format = Literal["json", "srt", "vtt", "txt", "tsv", "ass"]
 
 
-class Transcription(BaseModel):
-    """A transcription as its owner sees it."""
-
-    id: str
-    state: State
-    progress: Progress | None = Field(description="How far the work has come, while it is running.")
-    name: str = Field(description="The file's name as it was uploaded, or what it was renamed to.")
-    type: str
-    size: int | None = Field(description="Bytes; null until it is known.")
-    key: str
-    created: datetime
-    updated: datetime
-    options: Options
-    metadata: dict[str, str | int | float | bool] = Field(description="The caller's own `x-` values.")
-    run: int
-    attempts: int
-    language: str | None
-    duration: float | None = Field(description="Length of the recording in seconds.")
-    warnings: list[Warning]
-    error: Failure | None
-    timings: dict[str, float] | None = Field(description="Seconds by stage.")
-    partial: bool = Field(description="It has failed, but there is a transcript up to where it did.")
-    accepted: bool = Field(
-        description="Its recording was accepted: only then can it be played, and transcribed again."
-    )
-    speakers: dict[str, str] = Field(
-        description="Names of speakers, by their labels in `transcript.json`; only of those who have one."
-    )
-    inbox: str | None = Field(description="The key in the inbox it came from, if it did.")
-
-    @classmethod
-    def of(cls, record: Record) -> Self:
-        """The public view of a record."""
-        return cls(
-            id=record.id,
-            state=record.state,
-            progress=record.progress,
-            name=record.name,
-            type=record.content_type,
-            size=record.size,
-            key=record.key,
-            created=record.created,
-            updated=record.updated,
-            options=record.options,
-            metadata=record.metadata,
-            run=record.run,
-            attempts=record.attempts,
-            language=record.language,
-            duration=record.duration,
-            warnings=list(record.warnings),
-            error=record.error,
-            timings=record.timings,
-            partial=record.partial,
-            accepted=record.etag is not None,
-            speakers=record.speakers,
-            inbox=None if record.inbox is None else record.inbox.key,
-        )
-
-
 class TakeRequest(BaseModel):
     """Which object of one's inbox is to be transcribed, and how."""
 
@@ -127,12 +70,32 @@ class TakeRequest(BaseModel):
         description="As in `metadata` of an upload, without what the object itself says.",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_url(cls, values: object) -> object:
-        if isinstance(values, dict) and "url" in values:
-            raise ValueError("a url cannot be fetched yet; upload the recording, or put it into the inbox")
-        return values
+
+class FetchRequest(BaseModel):
+    """Which recording on the web is to be fetched and transcribed, and how."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"url": "https://example.org/talks/1.mp3", "options": {"language": "en"}}]
+        },
+    )
+
+    url: str = Field(
+        min_length=1,
+        max_length=MOST_CHARACTERS,
+        description="http or https, to a public address, without a user name or password.",
+    )
+    name: str | None = Field(
+        None, min_length=1, max_length=1024, description="What to call it; as its server does, unless given."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="As in `metadata` of an upload, without what the file itself says."
+    )
+
+
+def _kind(asked: object) -> str:
+    return "url" if isinstance(asked, FetchRequest) or (isinstance(asked, dict) and "url" in asked) else "key"
 
 
 class Receipt(BaseModel):
@@ -140,7 +103,8 @@ class Receipt(BaseModel):
 
     id: str
     state: State
-    inbox: str
+    inbox: str | None
+    url: str | None
 
 
 class TranscriptionPage(BaseModel):
@@ -173,16 +137,18 @@ def list_transcriptions(
 
 @router.post(
     "",
-    summary="Transcribe an object of the inbox",
+    summary="Transcribe an object of the inbox, or what is at a URL",
     openapi_extra=needs(Scope.UPLOAD),
-    description="Any S3 tool may have put it there. It is found without this, too: who asks is told the id, "
-    "and sets the options, unless a worker or other options were faster. Asked again, also after the object "
-    "has left the inbox, it answers 200 with the same transcription. What takes long to copy is "
-    "still `uploading` in the answer. Credentials without the scope `read` are told id, state and key only.",
+    description="A `url` is fetched by a worker; each request is a transcription of its own. A `key` is "
+    "that of an object any S3 tool may have put there. It is found without this, too: who asks is told the "
+    "id, and sets the options, unless a worker or other options were faster. Asked again, also after the "
+    "object has left the inbox, it answers 200 with the same transcription. What takes long to copy is "
+    "still `uploading` in the answer. Credentials without the scope `read` are told id, state and origin.",
     status_code=201,
     responses=problems(
         *("not_yours", "not_in_inbox", "unknown_option", "invalid_option", "not_possible"),
         *("unsupported_media", "too_large", "busy"),
+        *("too_many_uploads", "daily_limit_reached", "begin_lost"),
     )
     | {
         200: {"model": Transcription | Receipt, "description": "It was taken before."},
@@ -190,26 +156,43 @@ def list_transcriptions(
     },
 )
 async def take(
-    asked: TakeRequest,
+    asked: Annotated[
+        Annotated[TakeRequest, Tag("key")] | Annotated[FetchRequest, Tag("url")], Discriminator(_kind)
+    ],
     response: Response,
     service: TheService,
     principal: ThePrincipal,
     copies: TheCopies,
 ) -> Transcription | Receipt:
     owner = principal.owner
-    stored, new = await to_thread.run_sync(service.inbox.request, owner, asked.key, asked.options)
-    record = await copies.run(
-        stored.record.id,
-        lambda: service.inbox.go_on(stored).record,
-        lambda: service.transcriptions.get(owner, stored.record.id).record,
-    )
-    if (problem := refusal(record)) is not None:
-        raise problem
+    if isinstance(asked, FetchRequest):
+        record, new = (await to_thread.run_sync(_request, service, owner, asked)).record, True
+    else:
+        stored, new = await to_thread.run_sync(service.inbox.request, owner, asked.key, asked.options)
+        record = await copies.run(
+            stored.record.id,
+            lambda: service.inbox.go_on(stored).record,
+            lambda: service.transcriptions.get(owner, stored.record.id).record,
+        )
+        if (problem := refusal(record)) is not None:
+            raise problem
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/transcriptions/{record.id}"
+    shown = Transcription.of(record)
     if Scope.READ not in principal.scopes:
-        return Receipt(id=record.id, state=record.state, inbox=asked.key)
-    return Transcription.of(record)
+        return Receipt(id=shown.id, state=shown.state, inbox=shown.inbox, url=shown.url)
+    return shown
+
+
+def _request(service: Service, owner: str, asked: FetchRequest) -> Stored:
+    options = read_metadata(asked.options, service.settings)
+    if told := [name for name in FILE_NAMES if getattr(options.file, name) is not None]:
+        raise Problem(
+            "unknown_option",
+            f"{told[0]} is no option here: type and size are what the server says, and `name` stands beside.",
+            {"option": told[0]},
+        )
+    return service.online.request(owner, asked.url, options, asked.name)
 
 
 @router.get(
@@ -451,4 +434,8 @@ def _read(service: Service, owner: str, id: str) -> Stored:
 def _media_name(record: Record) -> str:
     """What a recording is called that is downloaded: whatever it was renamed to, it is of the same type."""
     name, stored = without_extension(object_name(record.name)), record.key.rpartition("/")[2]
-    return object_name(name + stored[len(without_extension(stored)) :])
+    extension = stored[len(without_extension(stored)) :]
+    if not extension and (usual := extension_of(record.content_type)) is not None:
+        # What was online may have had another name there than its URL says.
+        extension = f".{usual}"
+    return object_name(name + extension)

@@ -59,6 +59,9 @@ def transcribe(
     diarize: Annotated[bool | None, typer.Option(help="Tell speakers apart, where the engine can.")] = None,
     min_speakers: Annotated[int | None, typer.Option(min=1, help="At least so many speakers.")] = None,
     max_speakers: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    webhook_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Told of the end by a signed request.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Call the recording so, such as talk.mp3; for standard input.")
     ] = None,
@@ -98,6 +101,7 @@ def transcribe(
         "diarize": diarize,
         "min_speakers": min_speakers,
         "max_speakers": max_speakers,
+        "webhook_url": webhook_url,
     }
     jobs = [Job(number, *pair) for number, pair in enumerate(zip(recordings, targets, strict=True))]
     names = [clean(recording.name) for recording in recordings]

@@ -27,7 +27,7 @@ def explain(error: ValidationError) -> list[str]:
             lines.append(f"Settings: {reason}.")
             continue
         name = str(problem["loc"][0])
-        given = "" if name in ("secret", "events_token") else f", not {problem['input']!r}"
+        given = "" if name in ("secret", "events_token", "webhook_secret") else f", not {problem['input']!r}"
         lines.append(f"BUCKETSCRIBE_{name.upper()}: {reason}{given}.")
     return lines
 

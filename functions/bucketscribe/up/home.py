@@ -2,7 +2,7 @@
 
     lock               held (flock) by the supervisor and, through an inherited descriptor, by every tether:
                        free only when the last child has gone. Its text is the supervisor's process id
-    credentials.json   S3 keys and the sealing secret, made once (mode 0600)
+    credentials.json   S3 keys, the sealing secret and the webhooks', made once (mode 0600)
     s3.json            the same S3 keys in the form SeaweedFS reads
     ports.json         the ports of last time
     seaweedfs/         SeaweedFS's data
@@ -11,6 +11,7 @@
 All failures are `CannotStart`.
 """
 
+import base64
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -31,6 +32,10 @@ CREDENTIALS = "credentials.json"
 PORTS = "ports.json"
 
 
+def _new_webhook_secret() -> str:
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """Random, and the same for as long as the data folder lives."""
@@ -38,6 +43,7 @@ class Credentials:
     access_key: str
     secret_key: str
     secret: str
+    webhook_secret: str = field(default_factory=_new_webhook_secret)
 
     @classmethod
     def new(cls) -> Self:
@@ -79,11 +85,15 @@ class Home:
             _write_private(file, asdict(Credentials.new()))
         try:
             with _usable(file):
-                credentials = Credentials.kept_in(self.path)
+                kept = json.loads(file.read_text())
+                credentials = Credentials(**kept)
         except (ValueError, TypeError) as error:
             raise CannotStart(
                 f"{file} is not what we wrote ({error}). Put it right, or delete it to have new keys made."
             ) from error
+        if asdict(credentials) != kept:
+            # A folder of an earlier version has none for webhooks.
+            _write_private(file, asdict(credentials))
         identity = {
             "name": "bucketscribe",
             "credentials": [{"accessKey": credentials.access_key, "secretKey": credentials.secret_key}],

@@ -134,6 +134,11 @@ def our_environment(settings: Settings, home: Home, ports: Ports, credentials: C
         "bucket": settings.bucket,
         "region": settings.region,
         "secret": settings.secret.get_secret_value() if settings.secret else credentials.secret,
+        "webhook_secret": (
+            settings.webhook_secret.get_secret_value()
+            if settings.webhook_secret
+            else credentials.webhook_secret
+        ),
         "worker_health_url": f"{endpoint(ports.worker)}/",
         "log_format": settings.log_format,
     }

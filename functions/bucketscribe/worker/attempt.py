@@ -5,8 +5,11 @@ record and the files say what is done.
 
 A process that dies of a recording takes the other run it holds along, and nobody can tell which of the two
 it was: both have lost an attempt. So a run that has lost one, or has but one, is worked on alone: nothing of
-it is touched before it has the engine, until then the end of its lease is no attempt, and nothing is claimed
+it is decoded before it has the engine, until then the end of its lease is no attempt, and nothing is claimed
 while it is in the line. A recording that kills workers cannot use up the attempts of another.
+
+A recording that is online is fetched first of all, and by a run that is not in the line yet: others have the
+engine meanwhile.
 """
 
 import math
@@ -22,13 +25,14 @@ from typing import NoReturn
 import structlog
 
 from .. import metrics
-from ..bucket import StorageError
+from ..bucket import PartsRefused, StorageError, UploadGone
 from ..errors import FAILURES, Problem
 from ..records import Failure
 from ..service import Service
 from ..transcriptions import Claim, LeaseLost
 from .endings import FilesGone, Finished, PlanDiffers, RunFailed
 from .engines.base import Engine
+from .fetching import fetched
 from .forecast import Forecast
 from .run import Run
 from .status import Status, Stopped
@@ -65,7 +69,6 @@ class Attempt:
         self.engine = engine
         self.status = Status(saved=lambda: self._wake.put("saved"))
         self.over_since: float | None = None
-        self._run = Run(service.settings, service.bucket, engine, claim.record, self.status, turn)
         self._ended = ended
         self._begun = self._looked = time.monotonic()
         self._stops = 0
@@ -210,11 +213,16 @@ class Attempt:
     def _work(self) -> None:
         outcome: Finished | BaseException
         try:
+            if self.turn.aside:
+                self.claim = fetched(self.service.online, self.claim, self.status)
+                self.turn.get_in_line()
             if self.alone:
                 self._renew()
                 self.turn.take(self.status.waiting)
                 self._renew()
-            outcome = self._run.finish()
+            settings, record = self.service.settings, self.claim.record
+            run = Run(settings, self.service.bucket, self.engine, record, self.status, self.turn)
+            outcome = run.finish()
         except BaseException as error:  # noqa: BLE001 -- told to the loop, which decides
             outcome = error
         self.turn.end()
@@ -240,7 +248,7 @@ class Attempt:
                     transcriptions.restart(self.claim)
                 case Stopped():
                     transcriptions.release(self.claim)
-                case FilesGone():
+                case FilesGone() | UploadGone() | PartsRefused():
                     log.error("files are gone", **self._names, code="files_gone", reason=str(outcome))
                 case _ if isinstance(outcome, StorageError):
                     # Not given back: the lease that ends by itself is the pause before the next attempt.
@@ -258,6 +266,9 @@ class Attempt:
         except (Problem, *StorageError) as error:
             # Its files stand: whoever claims it next has only to say so.
             log.warning("end not written", **self._names, code="storage_unavailable", reason=str(error))
+        else:
+            if self.claim.record.webhook is not None:
+                self.service.webhooks.try_soon(self.claim.job)
 
     def _measure(self, finished: Finished) -> None:
         """Tell how long a run's stages took, whoever worked on them, and how fast this worker was."""

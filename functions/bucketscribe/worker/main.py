@@ -50,6 +50,10 @@ TOO_LONG_SECONDS = 120.0
 """It is given back when it turns out that the one before needs the engine for longer than this."""
 MOST_ATTEMPTS = 3
 """One that saves its files, one that has the engine, one ahead."""
+MOST_FETCHED = 4
+"""Recordings that are fetched from the web at the same time; more are left to others."""
+FETCHED_LATER_SECONDS = 20
+"""Or for so long."""
 UNREADABLE_SECONDS = 60
 """A job whose record this version cannot read is left to others for so long."""
 GIVING_BACK_SECONDS = 5.0
@@ -131,7 +135,7 @@ class Worker:
         return max(0.0, self._idle_since + most - time.monotonic())
 
     def _wants_more(self) -> bool:
-        if len(self.attempts) >= MOST_ATTEMPTS:
+        if len(self.attempts) - self._fetching >= MOST_ATTEMPTS:
             return False
         line = self._line
         if len(line) == 1:
@@ -140,9 +144,15 @@ class Worker:
         return not line
 
     @property
+    def _fetching(self) -> int:
+        """How many recordings are being fetched from the web."""
+        return sum(attempt.turn.aside for attempt in self.attempts)
+
+    @property
     def _line(self) -> list[Attempt]:
-        """Those who have the engine, or wait for it."""
-        return [attempt for attempt in self.attempts if not attempt.turn.over]
+        """Those who have the engine, or wait for it, in their order."""
+        line = [attempt for attempt in self.attempts if not attempt.turn.over and not attempt.turn.aside]
+        return sorted(line, key=lambda attempt: attempt.turn.joined)
 
     def _make_way(self) -> None:
         """Give back what would wait for too long."""
@@ -151,7 +161,8 @@ class Worker:
             line[1].give_way()
 
     def _begin(self, claim: Claim) -> Attempt:
-        turn = self._turns.join(partial(self._wake.put, "the engine is free"))
+        free = partial(self._wake.put, "the engine is free")
+        turn = self._turns.join(free, aside=claim.record.to_be_fetched)
         ended = partial(self._wake.put, "ended")
         attempt = Attempt(self.service, self.engine, claim, turn, self._forecast, ended)
         self.attempts.append(attempt)
@@ -215,6 +226,10 @@ class Worker:
             log.warning("unreadable message", code="unreadable_message")
             return None
         try:
+            if self._fetching >= MOST_FETCHED and self._to_be_fetched(message.job):
+                # What is here already has no need to wait until a slow server is done.
+                self._put_back(message, FETCHED_LATER_SECONDS)
+                return None
             claim = self._claim(message.job)
         except ValueError:
             # While we are upgraded, a newer version of us is: what cannot be read has killed nobody.
@@ -236,6 +251,10 @@ class Worker:
             self.service.queue.put_back(message, delay_seconds)
         except StorageError as error:
             log.warning("message not put back", code="queue_unavailable", reason=str(error))
+
+    def _to_be_fetched(self, job: Job) -> bool:
+        stored = self.service.records.read(job.owner, job.id)
+        return stored is not None and stored.record.to_be_fetched
 
     def _claim(self, job: Job) -> Claim | None:
         try:

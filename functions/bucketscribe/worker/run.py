@@ -139,7 +139,7 @@ class Run:
             engine=self.engine.name,
             model=self.model,
             decoder=VERSION,
-            options=self.record.options.model_dump(mode="json", exclude_none=True),
+            options=self.record.options.model_dump(mode="json", exclude_none=True, exclude={"webhook_url"}),
             duration=round(found.samples / SAMPLE_RATE, 3),
             language=language,
             language_probability=probability,
@@ -168,6 +168,9 @@ class Run:
 
     def _warnings(self, track: Track, skipped: int, found: Survey) -> tuple[Warning, ...]:
         warnings = []
+        if self.record.ignored:
+            text = f"What was asked for and has no effect here: {', '.join(self.record.ignored)}."
+            warnings.append(Warning(code="option_ignored", message=text))
         if track.of > 1:
             tag = f" ({track.language})" if track.language else ""
             text = f"The recording has {track.of} sound tracks; number {track.number}{tag} was transcribed."

@@ -20,7 +20,7 @@ class Status:
     def __init__(self, saved: Callable[[], None] = lambda: None) -> None:
         self.progress = Progress(stage="starting", percent=0)
         self.windows = 0
-        """Windows saved, and speakers."""
+        """Windows saved, and speakers, and a recording that was fetched."""
         self.stop = threading.Event()
         """Set to stop at once."""
         self.stop_after_window = threading.Event()
@@ -134,6 +134,10 @@ class Status:
     def speakers_saved(self) -> None:
         """The speakers stand in the bucket, which counts as a window. Raises Stopped as for one."""
         self._until_saved = self._pace
+        self._count_saved()
+
+    def recording_fetched(self) -> None:
+        """The recording stands in the bucket, which counts as a window. Raises Stopped as for one."""
         self._count_saved()
 
     def _count_saved(self) -> None:

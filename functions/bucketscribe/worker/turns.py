@@ -1,8 +1,10 @@
 """Who may use the engine: one run at a time, in the order in which the runs were claimed.
 
-So the next run can fetch and decode its recording while the one before has the engine.
+So the next run can fetch and decode its recording while the one before has the engine. A run whose recording
+is fetched from the web gets in line only when it is there: that can take as long as it likes.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -18,11 +20,14 @@ class Turns:
         self._line: deque[Turn] = deque()
         self._moved = threading.Condition()
 
-    def join(self, ended: Callable[[], None] = lambda: None) -> "Turn":
-        """Get in line, behind all who are in it. `ended` is called once the turn is over, by who ends it."""
+    def join(self, ended: Callable[[], None] = lambda: None, *, aside: bool = False) -> "Turn":
+        """Get in line, behind all who are in it; or stay `aside` for now, in nobody's way.
+
+        `ended` is called once the turn is over, by who ends it.
+        """
         turn = Turn(self._line, self._moved, ended)
-        with self._moved:
-            self._line.append(turn)
+        if not aside:
+            turn.get_in_line()
         return turn
 
 
@@ -35,6 +40,8 @@ class Turn:
         self._line = line
         self._when_over = when_over
         self._moved = moved
+        self.joined = math.inf
+        """When it got in line, by our own clock."""
         self._taken: float | None = None
         self._ended: float | None = None
 
@@ -51,9 +58,21 @@ class Turn:
         return self._taken is not None
 
     @property
+    def aside(self) -> bool:
+        """Whether it is not in line yet."""
+        return self.joined == math.inf and not self.over
+
+    @property
     def over(self) -> bool:
         """Whether it has left the line."""
         return self._ended is not None
+
+    def get_in_line(self) -> None:
+        """Wait behind all who are in line from now on; twice is fine."""
+        with self._moved:
+            if self.joined == math.inf and self._ended is None:
+                self.joined = time.monotonic()
+                self._line.append(self)
 
     def take(self, check: Callable[[], None]) -> None:
         """Wait until it is the first. `check` is called at least every half second, and may raise to give up.
@@ -73,6 +92,7 @@ class Turn:
             if self._ended is not None:
                 return
             self._ended = time.monotonic()
-            self._line.remove(self)
-            self._moved.notify_all()
+            if self.joined != math.inf:
+                self._line.remove(self)
+                self._moved.notify_all()
         self._when_over()
