@@ -41,6 +41,7 @@ FILLED = {
     "API_HOST": "transcripts.example.com",
     "S3_HOST": "s3.example.com",
     "BUCKETSCRIBE_SECRET": "0123456789abcdef0123456789abcdef01234567",
+    "BUCKETSCRIBE_WEBHOOK_SECRET": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
     "S3_ACCESS_KEY": "0123456789abcdef0123",
     "S3_SECRET_KEY": "76543210fedcba9876543210fedcba9876543210",
     "EVENTS_TOKEN": "aaaaaaaaaabbbbbbbbbbccccccccccdddddddddd",
@@ -103,7 +104,7 @@ def test_compose_takes_the_file(folder: Path, store: str) -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["restart"] == ("no" if name == "setup" else "unless-stopped"), name
         assert ("ports" in service) == (name == "proxy"), name
-        assert ("outer" in service["networks"]) == (name in ("proxy", "api")), name
+        assert ("outer" in service["networks"]) == (name in ("proxy", "api", "sweep")), name
         assert "inner" in service["networks"], name
     assert services["proxy"]["networks"]["outer"]["aliases"] == [FILLED["API_HOST"], FILLED["S3_HOST"]]
     assert {name for name, service in services.items() if service.get("profiles")} == {"worker", "worker-gpu"}
@@ -199,6 +200,7 @@ def test_what_the_docs_say_fills_in_all_that_is_missing(folder: Path) -> None:
     for store in STORES:
         api = configuration(folder, store)["services"]["api"]["environment"]
         assert len(api["BUCKETSCRIBE_SECRET"]) == len(api["AWS_SECRET_ACCESS_KEY"]) == 40
+        assert re.fullmatch("whsec_[A-Za-z0-9+/]{43}=", api["BUCKETSCRIBE_WEBHOOK_SECRET"])
         # MinIO takes no longer one.
         assert len(api["AWS_ACCESS_KEY_ID"]) == 20
 

@@ -21,6 +21,7 @@ import pytest
 
 from tests.deploy.ministack import PATIENCE_SECONDS, Stack, deploy, deployed, until, worker
 from tests.media.make import JFK
+from tests.tus import TusUpload, ask, create, created
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
 
@@ -124,6 +125,16 @@ def left_idle(user: User) -> dict[str, Any]:
     return begun
 
 
+@pytest.fixture(scope="module", autouse=True)
+def left_idle_by_tus(user: User) -> list[TusUpload]:
+    """The same by tus: one that was to be a recording, and one that was to be part of one."""
+    body, length = JFK.read_bytes(), 20 * MIB
+    return [
+        created(user.api, ask(user.api, length, body)),
+        created(user.api, ask(user.api, length, body, Upload_Concat="partial")),
+    ]
+
+
 @pytest.fixture(scope="module")
 def at_work(stack: Stack, folder: Path) -> Iterator[None]:
     with worker(stack, folder):
@@ -213,6 +224,29 @@ def test_a_form_becomes_a_transcript_without_another_call(user: User) -> None:
 
 
 @pytest.mark.usefixtures("at_work")
+def test_a_recording_sent_by_tus_becomes_a_transcript(stack: Stack, user: User) -> None:
+    first, second = recording_of_two_parts()
+    upload = create(user.api, len(first) + len(second))
+    answer = upload.append(first + second, 4 * MIB)
+    assert answer.headers["bucketscribe-transcription"] == upload.id
+    # And one in partials, one of them shorter than a part may be.
+    pieces = ((first + second)[:MIB], (first + second)[MIB:])
+    partials = [create(user.api, len(piece), Upload_Concat="partial") for piece in pieces]
+    for one, piece in zip(partials, pieces, strict=True):
+        one.append(piece, 4 * MIB)
+    together = created(
+        user.api, ask(user.api, -1, Upload_Concat="final;" + " ".join(one.path for one in partials))
+    )
+    for id in (upload.id, together.id):
+        user.comes_to("completed", id)
+        assert user.words(id) == WORDS
+    s3 = stack.emulator.client("s3")
+    for one in (upload, *partials, together):
+        left = s3.list_objects_v2(Bucket=stack.bucket, Prefix=f"tus/{user.owner}/{one.id}/")
+        assert left["KeyCount"] == 0
+
+
+@pytest.mark.usefixtures("at_work")
 def test_an_object_in_the_drop_folder_becomes_a_transcript(stack: Stack, user: User) -> None:
     s3, key = stack.emulator.client("s3"), f"inbox/{user.owner}/Board meeting/1 & 2.wav"
     s3.put_object(Bucket=stack.bucket, Key=key, Body=JFK.read_bytes())
@@ -254,6 +288,21 @@ def test_an_upload_left_idle_is_ended_by_the_schedule(
     s3 = stack.emulator.client("s3")
     uploads = s3.list_multipart_uploads(Bucket=stack.bucket, Prefix=left_idle["key"])
     assert uploads.get("Uploads", []) == []
+
+
+def test_what_was_left_idle_by_tus_is_ended_by_the_schedule(
+    stack: Stack, user: User, left_idle_by_tus: list[TusUpload]
+) -> None:
+    user.comes_to("expired", left_idle_by_tus[0].id)
+    # Not by asking how far they are: that would keep them alive.
+    s3 = stack.emulator.client("s3")
+
+    def left() -> list[str]:
+        listed = s3.list_objects_v2(Bucket=stack.bucket, Prefix=f"tus/{user.owner}/")
+        return [one["Key"] for one in listed.get("Contents", [])]
+
+    until(lambda: not left(), "nothing of them is left", 2 * PATIENCE_SECONDS)
+    assert {upload.head().status_code for upload in left_idle_by_tus} <= {404, 410}
 
 
 def test_no_function_was_refused_anything_its_role_allows(stack: Stack, user: User) -> None:

@@ -29,8 +29,10 @@ from bucketscribe.settings import Settings
 from tests.conftest import LaterBucket
 from tests.deploy import runtime
 from tests.deploy.runtime import Function
+from tests.http_api import HttpApi
 from tests.media.make import JFK
 from tests.servers import Servers
+from tests.tus import MIB, checksum, create, recording
 
 pytestmark = pytest.mark.deploy
 
@@ -310,6 +312,27 @@ def test_what_is_counted_is_written_for_cloudwatch(
     ]
     assert "uploads_begun" in names
     assert "request_seconds" not in names
+
+
+def test_a_recording_comes_by_tus_in_chunks_that_a_lambda_takes(
+    functions: Functions, key: str, service: Service
+) -> None:
+    body = recording(6 * MIB)
+    with httpx2.Client(
+        transport=HttpApi(functions["api"].invoke),
+        base_url="https://api.example.com",
+        headers={"Authorization": f"Bearer {key}", "Origin": ORIGIN},
+    ) as api:
+        upload = create(api, len(body))
+        refused = upload.patch(0, bytes(4 * MIB), **checksum(body[: 4 * MIB]))
+        assert (refused.status_code, refused.json()["code"]) == (460, "checksum_mismatch")
+        answer = upload.append(body, 4 * MIB)
+    assert answer.headers["bucketscribe-transcription"] == upload.id
+    record = record_of(service, {"TRANSCRIPTION_ID": upload.id})
+    assert (record.state, record.size) == (State.QUEUED, len(body))
+    message = service.queue.receive(1)
+    assert message is not None
+    assert message.job == Job(OWNER, upload.id, 1)
 
 
 def test_nobody_is_served_without_a_way_to_sign_in(functions: Functions, tmp_path: Path) -> None:

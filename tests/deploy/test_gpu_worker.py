@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,20 +17,25 @@ from typing import Any
 
 import pytest
 from bucketscribe.bucket import Bucket
+from bucketscribe.options import read_metadata
 from bucketscribe.queue import Queue
 from bucketscribe.records import State
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
+from bucketscribe.up.home import Credentials
 from bucketscribe.worker import inspection, protection
 from bucketscribe.worker.main import GIVING_BACK_SECONDS, Worker, make_engine
 from bucketscribe.worker.model_store import ModelStore, Progress
+from pydantic import SecretStr
 
 from tests.deploy.policies import ACCOUNT, REGION, Ask, Template, allowed, applies, as_list, recording
 from tests.deploy.scaling import Fleet, breach
 from tests.integration.conftest import Uploader, calling
 from tests.integration.test_uploading import SPEECH
 from tests.integration.test_working import OTHER_PLAN
+from tests.receiver import receiving
 from tests.unit.test_dockerfile import stages
+from tests.website import Website
 
 pytestmark = pytest.mark.deploy
 
@@ -38,6 +44,7 @@ GUIDE = ROOT / "docs" / "gpu-on-aws.md"
 TEMPLATE = ROOT / "infra" / "gpu-worker.yaml"
 TOOLS = ROOT / ".tools"
 QUEUE_ARN = f"arn:aws:sqs:{REGION}:{ACCOUNT}:jobs"
+SECRET = Credentials.new().webhook_secret
 GIVEN = {"MediaBucket": "recordings", "JobQueueArn": QUEUE_ARN, "ImageTag": "1.0"}
 
 
@@ -104,6 +111,13 @@ def test_every_parameter_is_explained_and_in_a_group() -> None:
 
 
 @pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Settings of a worker that sends webhooks."""
+    ours = {"webhook_secret": SecretStr(SECRET), "private_hosts": ("127.0.0.1",)}
+    return settings.model_copy(update=ours)
+
+
+@pytest.fixture
 def uploader(service: Service) -> Iterator[Uploader]:
     with calling(service) as api:
         yield Uploader(api)
@@ -125,6 +139,9 @@ class Recorded:
             assert claim is not None
             worker.stopping = int(told_to_stop)
             worker._work(claim)
+            for thread in threading.enumerate():
+                if thread.name.startswith("webhook "):
+                    thread.join(20)
         self.asked += asked
 
     def inspect(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,9 +173,13 @@ def asked(service: Service, uploader: Uploader, tmp_path: Path, monkeypatch: pyt
     def state(id: str) -> State:
         return service.transcriptions.get("local", id).record.state
 
-    done = uploader.send(SPEECH, language="en").id
-    workers.work()
+    with receiving(SECRET) as receiver:
+        done = uploader.send(SPEECH, language="en", webhook_url=receiver.url).id
+        workers.work()
     assert state(done) is State.COMPLETED
+    webhook = service.transcriptions.get("local", done).record.webhook
+    assert webhook is not None
+    assert webhook.delivered is not None
 
     unsent = uploader.send(SPEECH, language="en").id
     message = service.queue.receive(0)
@@ -174,6 +195,16 @@ def asked(service: Service, uploader: Uploader, tmp_path: Path, monkeypatch: pyt
     service.bucket.delete_all(f"uploads/local/{unsent}/")
     workers.work()
     assert state(unsent) is State.FAILED
+
+    with Website() as site:
+        site.put("/talk.wav", SPEECH)
+        nothing_asked = read_metadata({}, service.settings)
+        online = service.online.request("local", f"{site.url}/talk.wav", nothing_asked).record
+        workers.work(told_to_stop=True)
+        assert state(online.id) is State.QUEUED
+        service.bucket.begin_upload(online.key, "audio/wav")  # as by one that died
+        workers.work()
+    assert state(online.id) is State.COMPLETED
 
     service.bucket.put("models/v1/whisper/some/model.bin", b"weights")
     workers.fetch(f"s3://{service.bucket.name}/models/v1", tmp_path)
@@ -210,8 +241,7 @@ def test_a_worker_is_allowed_all_that_it_asks_for_and_nothing_else(
 @pytest.mark.parametrize(
     ("action", "resource"),
     [
-        ("s3:DeleteObject", "recordings/uploads/alice/1/talk.wav"),
-        ("s3:PutObject", "recordings/uploads/alice/1/talk.wav"),
+        ("s3:DeleteObject", "recordings/results/alice/1/1/transcript.json"),
         ("s3:DeleteObject", "recordings/records/alice/1.json"),
         ("s3:GetObject", "recordings/keys/1.json"),
         ("s3:PutObject", "recordings/keys/1.json"),
@@ -246,6 +276,16 @@ def test_ecs_reads_the_token_only_if_there_is_one() -> None:
         {"Name": "BUCKETSCRIBE_HF_TOKEN", "ValueFrom": token}
     ]
     assert "Secrets" not in container()
+
+
+def test_a_worker_signs_webhooks_only_if_it_is_told_to() -> None:
+    secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:webhooks-123"
+    ask = Ask("secretsmanager:GetSecretValue", secret)
+    assert allowed(template(WebhookSecretArn=secret).statements("ExecutionRole"), ask)
+    assert not allowed(template().statements("ExecutionRole"), ask)
+    assert container(WebhookSecretArn=secret)["Secrets"] == [
+        {"Name": "BUCKETSCRIBE_WEBHOOK_SECRET", "ValueFrom": secret}
+    ]
 
 
 def test_the_image_is_pulled_from_its_repository_alone() -> None:
@@ -359,7 +399,9 @@ def test_a_network_is_named_whole_or_not_at_all(vpc: str, subnets: str, fine: bo
 def test_nobody_reaches_a_worker() -> None:
     access = template().resource("MachineAccess")
     assert "SecurityGroupIngress" not in access
-    assert {(each["FromPort"], each["ToPort"]) for each in access["SecurityGroupEgress"]} == {(443, 443)}
+    # The second is for recordings at http addresses.
+    ports = {(each["FromPort"], each["ToPort"]) for each in access["SecurityGroupEgress"]}
+    assert ports == {(443, 443), (80, 80)}
 
 
 def test_spot_and_instance_types_are_by_parameter() -> None:

@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import string
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bucketscribe.api.app import EXPOSED_HEADERS
 from bucketscribe.presign import Address
 from bucketscribe.settings import Settings
+from pydantic import SecretStr
 
 from tests.deploy.ministack import ROOT, TOOLS
 from tests.deploy.policies import Ask, Template, allowed, as_list
@@ -19,7 +22,7 @@ pytestmark = pytest.mark.deploy
 TEMPLATE = ROOT / "template.yaml"
 FUNCTIONS = ("ApiFunction", "CompletionFunction", "SweepFunction", "DeadLettersFunction")
 BUCKET = "recordings"
-KEPT = ("records/", "open/", "keys/", "quota/", "tus/")
+KEPT = ("records/", "open/", "keys/", "quota/")
 """What no rule of the bucket's may end."""
 
 
@@ -113,6 +116,7 @@ def test_what_nobody_finishes_is_aborted_after_a_day() -> None:
     assert aborting == {
         "uploads/": {"DaysAfterInitiation": 1},
         "inbox/": {"DaysAfterInitiation": 1},
+        "tus/": {"DaysAfterInitiation": 1},
     }
 
 
@@ -131,6 +135,8 @@ def test_no_rule_reaches_records_or_the_whole_bucket() -> None:
         }
         assert prefix.endswith("/")
         assert not any(kept.startswith(prefix) or prefix.startswith(kept) for kept in KEPT)
+        # What was sent and acknowledged lies there until its upload ends.
+        assert not (prefix.startswith("tus/") and "ExpirationInDays" in rule)
 
 
 def test_pages_of_the_site_and_of_the_api_reach_the_bucket_and_see_the_etag() -> None:
@@ -243,6 +249,33 @@ def test_the_settings_of_the_functions_are_ours_and_make_sense(monkeypatch: pyte
     assert settings.allowed_origins == ("https://a.example",)
 
 
+def test_only_who_needs_a_secret_has_it() -> None:
+    declared = template()
+    had = {
+        id: {
+            name
+            for name, value in declared.resource(id).get("Environment", {}).get("Variables", {}).items()
+            if "resolve:secretsmanager" in str(value)
+        }
+        for id in FUNCTIONS
+    }
+    webhooks = "BUCKETSCRIBE_WEBHOOK_SECRET"
+    assert had == {
+        "ApiFunction": {"BUCKETSCRIBE_SECRET", webhooks},
+        "CompletionFunction": set(),
+        "SweepFunction": {webhooks},
+        "DeadLettersFunction": set(),
+    }
+    assert "BUCKETSCRIBE_SECRET" not in globals_of(declared)["Environment"]["Variables"]
+
+
+def test_the_secret_of_webhooks_is_made_as_one_has_to_be() -> None:
+    made = template().resource("WebhookSecret")["GenerateSecretString"]
+    excluded = {"ExcludePunctuation": True, "ExcludeCharacters": string.punctuation}
+    assert made == excluded | {"PasswordLength": 48}
+    assert Settings(webhook_secret=SecretStr("aB3" * 16)).webhook_secret is not None
+
+
 def test_the_defaults_are_those_of_the_settings() -> None:
     declared = template()
     for parameter, setting in {
@@ -309,9 +342,7 @@ def test_the_gateway_answers_pages_as_the_api_does() -> None:
     cors = template(AllowedOrigins="https://app.example.com").resource("HttpApi")["CorsConfiguration"]
     assert cors["AllowOrigins"] == ["https://app.example.com"]
     assert cors["AllowHeaders"] == ["authorization", "*"]
-    source = (ROOT / "functions/bucketscribe/api/app.py").read_text()
-    [exposed] = re.findall(r"expose_headers=(\[.+\])", source)
-    assert cors["ExposeHeaders"] == json.loads(exposed)
+    assert cors["ExposeHeaders"] == EXPOSED_HEADERS
     assert "AllowCredentials" not in cors
 
 
