@@ -5,15 +5,20 @@ cover) and counts the requests that come in. A `Trap` says at which of them to s
 to see it or after the server has done it, and how: kill -9 a process, or cut the connection so that the SDK
 repeats the request. HTTP/1.1 with lengths and with chunks; one request at a time on a connection, as boto3
 sends them. A server that hangs up takes the client's connection with it.
+
+The one thing it can be told to change is the `Date` of answers, by which our processes tell the time.
 """
 
 import asyncio
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from enum import StrEnum
 from functools import partial
 from multiprocessing.connection import Connection
@@ -39,11 +44,15 @@ class Moment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trap:
-    """Strike once, at the request with this number (from 0): kill a process, or only cut the connection."""
+    """Strike once, at the request with this number (from 0): kill a process, or only cut the connection.
+
+    Counted are those in whose name, as in `Seen`, the pattern `among` is found.
+    """
 
     step: int
     moment: Moment
     kill: int | None = None
+    among: str = ""
 
 
 def changes(request: str) -> bool:
@@ -88,6 +97,11 @@ class Proxy:
         self._connection.send(trap)
         self._connection.recv()
 
+    def put_forward(self, later: timedelta) -> None:
+        """Tell the servers' time so much later than it is."""
+        self._connection.send(later)
+        self._connection.recv()
+
     def seen(self) -> Seen:
         """What came since `set`."""
         self._connection.send("seen")
@@ -125,6 +139,7 @@ class _Wire:
         self.trap: Trap | None = None
         self.sprung = False
         self.requests: list[str] = []
+        self.later = timedelta()
 
     async def serve(self, servers: list[str]) -> None:
         ports = []
@@ -146,6 +161,9 @@ class _Wire:
             os._exit(0)
         if command == "seen":
             self.control.send(Seen(tuple(self.requests), self.sprung))
+        elif isinstance(command, timedelta):
+            self.later = command
+            self.control.send(None)
         else:
             self.trap, self.sprung, self.requests = command, False, []
             self.control.send(None)
@@ -181,8 +199,9 @@ class _Wire:
             to_client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             await to_client.drain()
         body = await _body(client, headers)
-        step = len(self.requests)
-        self.requests.append(f"{method} {unquote(path)}")
+        name = f"{method} {unquote(path)}"
+        step = self._step(name)
+        self.requests.append(name)
         if self._strikes(step, Moment.BEFORE):
             return False
         to_server.write(head + body)
@@ -193,11 +212,22 @@ class _Wire:
             body = b"" if empty else await _body(server, headers, until_end=True)
         if self._strikes(step, Moment.AFTER):
             return False
-        to_client.write(head + body)
+        to_client.write(self._put_forward(head, headers) + body)
         await to_client.drain()
         return headers.get("connection", "").lower() != "close"
 
-    def _strikes(self, step: int, moment: Moment) -> bool:
+    def _step(self, name: str) -> int | None:
+        """Which one of the counted requests this is; None if it is not counted."""
+        among = re.compile(self.trap.among if self.trap else "")
+        return sum(map(bool, map(among.search, self.requests))) if among.search(name) else None
+
+    def _put_forward(self, head: bytes, headers: dict[str, str]) -> bytes:
+        if not self.later or "date" not in headers:
+            return head
+        date = format_datetime(parsedate_to_datetime(headers["date"]) + self.later, usegmt=True)
+        return re.sub(rb"(?im)^date:[^\r]*", f"Date: {date}".encode(), head, count=1)
+
+    def _strikes(self, step: int | None, moment: Moment) -> bool:
         if self.trap is None or self.sprung or (self.trap.step, self.trap.moment) != (step, moment):
             return False
         self.sprung = True

@@ -4,6 +4,7 @@ What comes after is either the client's repeat or nobody but the sweeps and a wo
 be lost, done twice or left over.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,6 +41,8 @@ FAILED: Ends = frozenset({State.FAILED})
 CANCELED: Ends = frozenset({State.CANCELED})
 EXPIRED: Ends = frozenset({State.EXPIRED})
 BEFORE_A_RUN = (State.UPLOADING, State.COMPLETING, State.QUEUED)
+
+SEED = int(os.environ.get("BUCKETSCRIBE_TEST_SEED", "20261121"))
 
 IDLE = timedelta(minutes=20)
 """Longer than an upload may be idle, a lease lasts, or a job is not looked at."""
@@ -393,6 +396,7 @@ def test_what_its_owner_does_can_be_killed_anywhere(world: World, name: str) -> 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ALL)
-def test_anything_can_be_killed_on_both_sides_of_every_request(world: World, name: str) -> None:
+@pytest.mark.parametrize("name", sorted(ALL)[SEED % 4 :: 4])
+def test_a_quarter_of_all_can_be_killed_on_both_sides_of_every_request(world: World, name: str) -> None:
+    """Which quarter, BUCKETSCRIBE_TEST_SEED says."""
     die_at_every_step(world, ALL[name], both_sides=True)

@@ -119,7 +119,7 @@ def finish(api: httpx2.Client, begun: dict[str, str]) -> str:
 
 
 @contextmanager
-def worker(servers: Servers, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def worker(servers: Servers, settings: Settings, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     """A real worker with a short lease, until the end of the block."""
     command = [sys.executable, "-m", "bucketscribe.cli.main", "worker"]
     told = environment(
@@ -130,6 +130,7 @@ def worker(servers: Servers, settings: Settings) -> Iterator[subprocess.Popen[by
         BUCKETSCRIBE_LEASE_SECONDS="3",
         BUCKETSCRIBE_HEARTBEAT_SECONDS="0.5",
         BUCKETSCRIBE_STOP_SECONDS="0",
+        **more,
     )
     process = subprocess.Popen(command, env=told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

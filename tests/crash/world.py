@@ -25,6 +25,7 @@ from bucketscribe.sweep import Sweep
 from bucketscribe.transcript import FORMATS, Word
 from bucketscribe.transcriptions import Claim
 from bucketscribe.worker.engines.base import Heard, Passage, Report, Request, Samples, Turn
+from bucketscribe.worker.fetching import fetched
 from bucketscribe.worker.run import Run, RunFailed
 from bucketscribe.worker.status import Status
 
@@ -310,6 +311,7 @@ class World:
             found = self.bucket.find(record.key)
             if found is None or found.etag != record.etag:
                 wrongs.append("the recording is lost")
+            wrongs += [f"left over: {key}" for key in recordings if key != record.key]
         if state is State.COMPLETED:
             names = RUN_FILES | {"speakers.json"} if record.options.diarize else RUN_FILES
             expected = {f"{record.results_prefix}{name}" for name in names}
@@ -376,8 +378,10 @@ def complete(service: Service, case: Case) -> Record:
 
 
 def work(service: Service, claim: Claim) -> None:
-    """What a worker does with a claim, in one thread and without an engine."""
+    """What a worker does with a claim, without an engine."""
     try:
+        if claim.record.to_be_fetched:
+            claim = fetched(service.online, claim, Status())
         finished = Run(service.settings, service.bucket, StandInEngine(), claim.record, Status()).finish()
     except RunFailed as failed:
         service.transcriptions.fail(claim, failed.failure)
