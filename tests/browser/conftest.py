@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,10 +23,10 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.browser.acting import MIB
 from tests.browser.line import Line, drawn
 from tests.browser.stack import Stack, in_ci, page_is_built
 from tests.integration.test_up import Up, free_port
+from tests.media.odd import silent_recording
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
@@ -181,24 +180,6 @@ def home(page: Page) -> Page:
     page.goto("/")
     page.get_by_role("heading", name="Bucketscribe").first.wait_for()
     return page
-
-
-def silent_recording(file: Path, size: int) -> Path:
-    """Make a WAV file of exactly this size: silence, but for a number in each MiB to tell them apart."""
-    with wave.open(str(file), "wb") as writer:
-        writer.setparams((1, 2, 16000, 0, "NONE", ""))
-        writer.writeframes(b"")
-    head = bytearray(file.read_bytes())
-    # RIFF's own length, and that of its one chunk of samples.
-    head[4:8] = (size - 8).to_bytes(4, "little")
-    head[40:44] = (size - len(head)).to_bytes(4, "little")
-    file.write_bytes(head)
-    os.truncate(file, size)
-    with file.open("r+b") as stream:
-        for number in range(1, size // MIB):
-            stream.seek(number * MIB)
-            stream.write(number.to_bytes(4, "little"))
-    return file
 
 
 @pytest.fixture(scope="session")

@@ -21,11 +21,12 @@ LARGEST_HEAD_BYTES = 64 * 1024
 
 @dataclass(slots=True)
 class Seen:
-    """One request on its way. `sent` counts the bytes of its body that were handed to the bucket."""
+    """One request on its way. Of its body's bytes, `taken` counts those that came, `sent` those handed on."""
 
     method: str
     path: str
     size: int
+    taken: int = 0
     sent: int = 0
     status: int | None = None
     """None as long as there is no answer, and for ever where the line was cut before."""
@@ -64,6 +65,7 @@ class Line:
         self.requests = []
         self.most_parts_in_flight = 0
         self.bytes_per_second = None
+        self._free_at = 0.0
         self.release()
 
     def hold(self, after: int = 0) -> None:
@@ -153,9 +155,10 @@ class Line:
             to_server.write(head)
             await to_server.drain()
             while seen.sent < seen.size:
-                block = await client.read(min(BLOCK_BYTES, seen.size - seen.sent))
+                block = await client.read(min(BLOCK_BYTES, seen.size - seen.taken))
                 if not block:
                     raise ConnectionResetError
+                seen.taken += len(block)
                 await self._pace(len(block))
                 await self._passed(seen)
                 to_server.write(block)
@@ -171,11 +174,14 @@ class Line:
             await self._open.wait()
 
     async def _swallow(self, seen: Seen, sending: asyncio.Task[None], client: asyncio.StreamReader) -> None:
-        """Read what is still coming after an early answer: a reset now could take the answer with it."""
+        """Read what is still coming after an early answer: a reset now could take the answer with it.
+
+        No more than that: a browser may have sent its next request already, which must not be lost.
+        """
         sending.cancel()
         with suppress(asyncio.CancelledError):
             await sending
-        left = seen.size - seen.sent
+        left = seen.size - seen.taken
         while left > 0 and (block := await client.read(BLOCK_BYTES)):
             left -= len(block)
 

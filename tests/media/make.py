@@ -48,6 +48,8 @@ KINDS: dict[str, Kind] = {
     "asf": Kind("asf", "wmav2"),
     "au": Kind("au", "pcm_mulaw"),
     "avi": Kind("avi", "libmp3lame"),
+    # Its own codec is AMR-WB, in the same container; there is no free encoder for that.
+    "awb": Kind("amr", "libopencore_amrnb"),
     "caf": Kind("caf", "alac"),
     "flac": Kind("flac", "flac"),
     "m2ts": Kind("mpegts", "aac", {"mpegts_m2ts_mode": "1"}),

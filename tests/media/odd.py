@@ -1,7 +1,9 @@
 """Recordings for tests that no encoder makes unasked: odd times, several tracks, headers and tags by hand."""
 
 import io
+import os
 import struct
+import wave
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +15,8 @@ from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from tests.media.make import Samples
+
+MIB = 1024**2
 
 FRAME = 1024
 """Samples in a packet of most of these."""
@@ -37,6 +41,32 @@ def wav(
 def floats(samples: Samples, rate: int = 16_000) -> bytes:
     """A wav of floats, as they are."""
     return wav(samples.astype("<f4").tobytes(), rate=rate, bits=32, form=3)
+
+
+def silent_recording(file: Path, size: int) -> Path:
+    """Make a WAV file of exactly this size: silence, but for a number in each MiB to tell them apart."""
+    with wave.open(str(file), "wb") as writer:
+        writer.setparams((1, 2, 16000, 0, "NONE", ""))
+        writer.writeframes(b"")
+    head = bytearray(file.read_bytes())
+    # RIFF's own length, and that of its one chunk of samples.
+    head[4:8] = (size - 8).to_bytes(4, "little")
+    head[40:44] = (size - len(head)).to_bytes(4, "little")
+    file.write_bytes(head)
+    os.truncate(file, size)
+    with file.open("r+b") as stream:
+        for number in range(1, size // MIB):
+            stream.seek(number * MIB)
+            stream.write(number.to_bytes(4, "little"))
+    return file
+
+
+def with_unknown_chunk(recording: bytes, unknown: bytes) -> bytes:
+    """A WAV with a chunk before its sound that readers skip (RIFF, Multimedia Programming Interface 1.0)."""
+    chunk = b"JUNK" + len(unknown).to_bytes(4, "little") + unknown
+    size = (len(recording) + len(chunk) - 8).to_bytes(4, "little")
+    format_end = 12 + 8 + int.from_bytes(recording[16:20], "little")
+    return recording[:4] + size + recording[8:format_end] + chunk + recording[format_end:]
 
 
 def with_picture(mp3: bytes, version: int, size: int) -> bytes:

@@ -14,6 +14,9 @@ import pytest
 from playwright.sync_api import BrowserContext
 
 from tests.browser.clients.uppy import PART, Uppy
+from tests.browser.line import Line, drawn
+from tests.browser.stack import Stack
+from tests.media.odd import with_unknown_chunk
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -43,6 +46,20 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture(scope="session")
+def line_to_api(stack: Stack) -> Iterator[Line]:
+    with drawn(lambda: int(stack.url.rpartition(":")[2])) as line:
+        yield line
+
+
+@pytest.fixture
+def api_line(line_to_api: Line, clean: Stack) -> Iterator[Line]:
+    """A line to the API, as fast as it goes: by tus, that is the way of all bytes."""
+    line_to_api.start_over()
+    yield line_to_api
+    line_to_api.start_over()
+
+
 @pytest.fixture(params=[5, 6], ids=["uppy5", "uppy6"])
 def uppy(request: pytest.FixtureRequest, context: BrowserContext, site: str) -> Uppy:
     """A tab for each version of Uppy."""
@@ -56,11 +73,5 @@ def uppy(request: pytest.FixtureRequest, context: BrowserContext, site: str) -> 
 def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A WAV of five parts and some, with its speech at the very end: nothing of it may be lost or moved."""
     file = tmp_path_factory.mktemp("talk") / "talk.wav"
-    jfk = JFK.read_bytes()
-    # RIFF (Multimedia Programming Interface 1.0): readers skip the chunks they do not know.
-    unknown = os.urandom(5 * PART)
-    chunk = b"JUNK" + len(unknown).to_bytes(4, "little") + unknown
-    size = (len(jfk) + len(chunk) - 8).to_bytes(4, "little")
-    format_end = 12 + 8 + int.from_bytes(jfk[16:20], "little")
-    file.write_bytes(jfk[:4] + size + jfk[8:format_end] + chunk + jfk[format_end:])
+    file.write_bytes(with_unknown_chunk(JFK.read_bytes(), os.urandom(5 * PART)))
     return file

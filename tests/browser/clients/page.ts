@@ -48,7 +48,7 @@ type Listen = (event: string, listener: (...details: unknown[]) => void) => unkn
 declare global {
   interface Window {
     uppy: unknown;
-    versions: { core: string; awsS3: string };
+    versions: Readonly<Record<string, string>>;
     heard: Record<string, unknown[]>;
   }
 }

@@ -47,12 +47,17 @@ class Uppy:
     site: str
     major: int
 
-    def open(self, endpoint: str, *, documented: bool = False, **params: object) -> None:
+    def open(
+        self, endpoint: str, *, documented: bool = False, by_tus: bool = False, **params: object
+    ) -> None:
         """Show the page, or the documentation's; see `asked` in page.ts for what ours can be told."""
         query = {"endpoint": endpoint} | {
             name.replace("_", "-"): str(value).lower() for name, value in params.items()
         }
-        name = "documented" if documented else "index"
+        if by_tus:
+            name = "tus-documented" if documented else "tus"
+        else:
+            name = "documented" if documented else "index"
         self.page.goto(f"{self.site}/uppy{self.major}/{name}.html?{urlencode(query)}")
         self.page.wait_for_function("() => window.uppy")
 
