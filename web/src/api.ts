@@ -29,7 +29,14 @@ export interface Transcription {
   partial: boolean;
   /** Its recording was accepted: only then can it be played, and transcribed again. */
   accepted: boolean;
+  /** Where it is fetched from, if it was online: it can be transcribed again anyway. */
+  url: string | null;
   speakers: Record<string, string>;
+}
+
+/** Whether a failed or canceled one can be transcribed again without being uploaded again. */
+export function isRepeatable({ accepted, url }: Transcription): boolean {
+  return accepted || url !== null;
 }
 
 export interface TranscriptionPage {

@@ -1,6 +1,6 @@
 // What can be done with a row, by the state it is in.
 
-import { Problem, request, type Transcription } from "../api.ts";
+import { isRepeatable, Problem, request, type Transcription } from "../api.ts";
 import { element } from "../element.ts";
 import { notice } from "../notice.ts";
 import type { Upload, Uploads } from "../upload/uploads.ts";
@@ -49,7 +49,7 @@ export function actionsFor(
         return [cancel];
       case "failed":
       case "canceled":
-        return transcription.accepted ? [retry, remove] : [remove];
+        return isRepeatable(transcription) ? [retry, remove] : [remove];
       case "completed":
       case "expired":
         return [remove];

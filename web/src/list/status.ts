@@ -20,6 +20,7 @@ const STAGES: Record<string, string> = {
   starting: "Starting",
   waiting: "Waiting for the worker",
   loading: "Loading the model",
+  fetching: "Fetching the recording",
   decoding: "Reading the recording",
   language: "Finding out the language",
   transcribing: "Transcribing",

@@ -1,6 +1,6 @@
 // The top of the screen: what the recording is called, what is known of it, and how the work is getting on.
 
-import type { Transcription } from "../api.ts";
+import { isRepeatable, type Transcription } from "../api.ts";
 import { element } from "../element.ts";
 import { clock, length } from "../format.ts";
 import { icon } from "../icon.ts";
@@ -124,8 +124,9 @@ const STATES: Partial<Record<Transcription["state"], string>> = {
 };
 
 function reasonOf(transcription: Transcription, retry: () => void): Node[] {
-  const { state, error, partial, accepted } = transcription;
-  const again = accepted
+  const { state, error, partial } = transcription;
+  const repeatable = isRepeatable(transcription);
+  const again = repeatable
     ? [element("button", { type: "button", class: "button", onclick: retry }, "Retry")]
     : [];
   if (state === "expired") {
@@ -134,7 +135,7 @@ function reasonOf(transcription: Transcription, retry: () => void): Node[] {
     ];
   }
   if (state === "canceled") {
-    const next = accepted ? "Retry transcribes it after all." : "Upload the recording again.";
+    const next = repeatable ? "Retry transcribes it after all." : "Upload the recording again.";
     return [element("p", {}, `It was canceled before there was a transcript. ${next}`), ...again];
   }
   const at = error?.at_seconds;
