@@ -93,3 +93,13 @@ def api(service: Service) -> Iterator[TestClient]:
 @pytest.fixture
 def uploader(api: TestClient) -> Uploader:
     return Uploader(api)
+
+
+@pytest.fixture
+def wire(service: Service) -> Iterator[httpx2.Client]:
+    """The API on a real server, for what a call within the process would not show."""
+    # Not above: that module takes from this one.
+    from tests.integration.test_tus_protocol import serving
+
+    with serving(service) as client:
+        yield client

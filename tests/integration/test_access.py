@@ -15,6 +15,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 from bucketscribe import metrics
+from bucketscribe.api import openai
 from bucketscribe.api.app import create_app
 from bucketscribe.auth import Principal, Scope, SignIn, owner_slug
 from bucketscribe.keys import Keys, digest_of
@@ -23,6 +24,7 @@ from bucketscribe.records import Part, State, new_id
 from bucketscribe.service import Service
 from bucketscribe.settings import Settings
 from bucketscribe.tokens import TokenKind, issue
+from bucketscribe.transcript import Transcript, render
 from bucketscribe.transcriptions import Facts
 from bucketscribe.uploads import Begun
 from fastapi.testclient import TestClient
@@ -71,11 +73,15 @@ class Operation:
 
     @property
     def body(self) -> str | None:
-        """The name of the body's schema."""
+        """The name of the body's schema; or its media type, if it is not JSON."""
         if "requestBody" not in self.described:
             return None
-        schema = self.described["requestBody"]["content"]["application/json"]["schema"]
-        return str(schema["$ref"]).rpartition("/")[2]
+        content = self.described["requestBody"]["content"]
+        if "application/json" not in content:
+            return str(next(iter(content)))
+        schema = content["application/json"]["schema"]
+        # Of several that it may be, the first.
+        return str(schema.get("oneOf", [schema])[0]["$ref"]).rpartition("/")[2]
 
 
 def operations() -> list[Operation]:
@@ -95,6 +101,20 @@ each = pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 each_guarded = pytest.mark.parametrize("operation", GUARDED, ids=str)
 each_with_scope = pytest.mark.parametrize("operation", [one for one in GUARDED if one.scopes], ids=str)
 each_by_token = pytest.mark.parametrize("operation", BY_TOKEN, ids=str)
+
+TRANSCRIPT = render(
+    Transcript(
+        id="",
+        text="",
+        language="en",
+        language_probability=1,
+        duration=11,
+        segments=(),
+        engine="faster-whisper",
+        model="base",
+    ),
+    "json",
+)
 
 STATES: dict[str, State] = {
     "POST /transcriptions/{id}/cancel": State.QUEUED,
@@ -134,8 +154,8 @@ class World:
         if state is State.COMPLETED:
             claim = self.service.transcriptions.claim(Job(owner, begun.id, 1), "a test")
             assert claim is not None
-            for name in ("transcript.json", "peaks.json"):
-                self.service.bucket.put(f"{claim.record.results_prefix}{name}", b"{}")
+            for name, body in (("transcript.json", TRANSCRIPT), ("peaks.json", b"{}")):
+                self.service.bucket.put(f"{claim.record.results_prefix}{name}", body)
             self.service.transcriptions.complete(claim, Facts("en", 11.0, {}, ()))
         return begun.id
 
@@ -158,9 +178,16 @@ class World:
             "filename": "talk.wav",
             "format": "json",
             "wait": 0,
+            "Tus-Resumable": "1.0.0",
+            "Upload-Metadata": "filename dGFsay53YXY=",
+            "Upload-Length": len(SPEECH),
+            "Upload-Offset": 0,
+            "X-HTTP-Method-Override": "PATCH",
         }
         wanted = {each["name"] for each in operation.described.get("parameters", [])}
-        if "id" in wanted:
+        if "id" in wanted and "Tus-Resumable" in wanted:
+            known["id"] = self.service.tus.create(ANN, len(SPEECH), "filename dGFsay53YXY=").id
+        elif "id" in wanted:
             known["id"] = self.transcription(STATES.get(str(operation), State.COMPLETED))
         if "token" in wanted:
             known["token"] = self.token()
@@ -181,6 +208,17 @@ class World:
                 values["body"] = {"key": key}
             case "RenameRequest":
                 values["body"] = {"name": "Another name"}
+            case "TicketRequest":
+                values["body"] = {"task_id": self.transcription(State.COMPLETED)}
+            case "application/offset+octet-stream" as type:
+                values |= {"content": SPEECH, "Content-Type": type}
+            case "multipart/form-data":
+                values["files"] = {"file": ("talk.wav", SPEECH)}
+                if operation.path.startswith(openai.PREFIX):
+                    # Which is begun at once; there is no worker to wait for.
+                    values["fields"] = {"stream": "true", "model": "base"}
+            case "application/x-www-form-urlencoded":
+                values["fields"] = {"url": "https://example.com/talk.wav"}
             case other:
                 pytest.fail(f"{operation}: say in {__name__} what {other} may be")
         return values
@@ -190,15 +228,27 @@ class World:
     ) -> httpx2.Response:
         """Ask, with an API key for each of `keys`."""
         path, query = operation.path, {}
+        in_headers = {
+            each["name"] for each in operation.described.get("parameters", []) if each["in"] == "header"
+        }
         for name, value in values.items():
             if f"{{{name}}}" in path:
                 path = path.replace(f"{{{name}}}", str(value))
-            elif name != "body":
+            elif name in {*in_headers, "Content-Type"}:
+                headers[name] = str(value)
+            elif name not in ("body", "files", "fields", "content"):
                 query[name] = value
         sent = [(b"Authorization", f"Bearer {key}".encode()) for key in keys]
         sent += [(name.encode(), value.encode()) for name, value in headers.items()]
         return self.api.request(
-            operation.method, path, params=query, json=values.get("body"), headers=httpx2.Headers(sent)
+            operation.method,
+            path,
+            params=query,
+            json=values.get("body"),
+            content=values.get("content"),
+            files=values.get("files"),
+            data=values.get("fields"),
+            headers=httpx2.Headers(sent),
         )
 
 
@@ -220,6 +270,7 @@ def world(servers: Servers) -> Iterator[World]:
         # Of a process that collects nothing there is nothing to be read.
         patch.setattr(metrics, "_backend", None)
         metrics.configure()
+        patch.setattr(openai, "STREAM_SECONDS", 0.0)
         yield World(service, api, Keys(bucket))
 
 
@@ -259,6 +310,7 @@ def test_every_operation_says_who_may_call_it() -> None:
         "GET /health/live",
         "GET /health",
         "GET /health/ready",
+        "OPTIONS /uploads/files/",
     ]
 
 
@@ -315,7 +367,7 @@ def test_with_another_scope_its_owner_may_not(
         problem = refused(
             world.send(operation, anns[str(operation)], world.key(ANN, *scopes)), 403, "scope_missing"
         )
-        assert problem["scope"] == operation.scopes[0]
+        assert operation.method == "head" or problem["scope"] == operation.scopes[0]
     assert held(world, ANN) == before
 
 

@@ -188,7 +188,7 @@ def _kept(folder: Path, number: int, wrong: str) -> str:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("count", [26, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [26, pytest.param(208, marks=pytest.mark.long)])
 def test_a_damaged_recording_comes_to_its_end_through_api_and_worker(
     uploader: Uploader, api: TestClient, service: Service, count: int
 ) -> None:

@@ -723,7 +723,7 @@ def test_who_may_send_and_not_read_is_told_the_id_and_no_more(service: Service, 
             return told
 
         told = ask(Scope.UPLOAD)
-        assert told == {"id": told["id"], "state": "queued", "inbox": key}
+        assert told == {"id": told["id"], "state": "queued", "inbox": key, "url": None}
         whole = ask(Scope.UPLOAD, Scope.READ)
         assert (whole["id"], whole["name"], whole["options"]["language"]) == (told["id"], "talk.wav", None)
 
@@ -769,7 +769,7 @@ CANNOT_BE_TAKEN: list[tuple[dict[str, object], int, str]] = [
     ({"key": KEY, "options": {"langauge": "en"}}, 422, "unknown_option"),
     ({"key": KEY, "options": {"size": 5}}, 422, "unknown_option"),
     ({"key": KEY, "options": {"language": "elvish"}}, 422, "invalid_option"),
-    ({"url": "https://example.org/talk.wav"}, 422, "invalid_request"),
+    ({"key": KEY, "url": "https://example.org/talk.wav"}, 422, "invalid_request"),
     ({"key": KEY, "colour": "blue"}, 422, "invalid_request"),
     ({"key": ""}, 422, "invalid_request"),
     ({"key": 5}, 422, "invalid_request"),

@@ -104,11 +104,22 @@ def test_paths_and_methods_nobody_serves_make_no_labels_of_their_own(api: TestCl
     for number in range(3):
         api.get(f"/nowhere/{number}")
         api.request(f"BREW{number}", "/transcriptions")
-    requests = [labels for labels in scraped(api) if labels[0] == "bucketscribe_request_seconds_count"]
-    assert {labels[1:] for labels in requests} == {
+    assert {labels[1:] for labels in _measured(api)} == {
         ("GET", "unmatched", "4xx"),
         ("other", "/transcriptions", "4xx"),
     }
+
+
+def test_what_carries_a_recording_is_not_measured_as_a_request(api: TestClient) -> None:
+    for path in ("/upload/stream", "/speech-to-text", "/v1/audio/transcriptions", "/uploads/files/"):
+        assert api.post(path).status_code in (400, 412)
+    api.get("/task/all")
+    routes = {route for name, _, route, *_ in _measured(api)}
+    assert routes == {"/task/all"}
+
+
+def _measured(api: TestClient) -> list[tuple[str, ...]]:
+    return [labels for labels in scraped(api) if labels[0] == "bucketscribe_request_seconds_count"]
 
 
 class Deaf(LaterBucket):

@@ -17,6 +17,7 @@ import httpx2
 import pytest
 import schemathesis
 from bucketscribe import metrics
+from bucketscribe.api import openai
 from bucketscribe.api.app import create_app
 from bucketscribe.auth import OPEN_OWNER, Scope, owner_slug
 from bucketscribe.errors import PROBLEMS
@@ -56,6 +57,10 @@ CHECKS = [
 ANYTHING_GOES = {"max_requests_per_second": 100_000, "max_open_uploads": 100_000}
 
 
+# Bytes are bytes.
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
+
 @dataclass
 class Way:
     """One way to sign in: where its server is, what is sent along, and whose things are there."""
@@ -69,7 +74,9 @@ class Way:
     def real(self, case: Any, state: State) -> None:
         """Have a request name something that is there."""
         parameters = case.path_parameters
-        if "id" in parameters:
+        if "id" in parameters and case.operation.path.startswith("/uploads/files/"):
+            parameters["id"] = self.world.service.tus.create(self.owner, 1000, "filename dGFsay53YXY=").id
+        elif "id" in parameters:
             parameters["id"] = self.world.transcription(state, self.owner)
         if "upload_id" in parameters:
             begun = self.world.upload(self.owner)
@@ -95,6 +102,8 @@ def ways(servers: Servers) -> Iterator[dict[str, Way]]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(metrics, "_backend", None)
         metrics.configure()
+        for seconds in ("WAIT_SECONDS", "STREAM_SECONDS"):
+            patch.setattr(openai, seconds, 0.0)
         found = {}
 
         def way(
@@ -142,7 +151,7 @@ def made_up(operation: Operation, way: Way) -> Callable[[Any], None]:
             return
         case.validate_response(response, checks=checks)
         assert response.headers["x-content-type-options"] == ["nosniff"]
-        if response.headers.get("content-type") == ["application/problem+json"]:
+        if response.headers.get("content-type") == ["application/problem+json"] and response.content:
             told = response.json()
             assert PROBLEMS[told["code"]][0] == told["status"] == response.status_code
 
@@ -179,7 +188,8 @@ each_way = pytest.mark.parametrize("name", ["open", "key", "nothing", "token"])
 def test_whatever_is_sent_is_answered_as_the_document_says(
     ways: dict[str, Way], name: str, operation: Operation
 ) -> None:
-    run(operation, ways[name], 4, random=False)
+    # A route is the same for whoever has come in, and out here everybody is turned away alike.
+    run(operation, ways[name], 4 if name in ("open", "key") else 2, random=False)
 
 
 @pytest.mark.long
@@ -206,7 +216,8 @@ def test_a_method_an_address_does_not_take_is_a_405_that_names_those_it_takes(
         answer = httpx2.request(method, ways[name].url + address, headers=ways[name].headers)
         refused(answer, 405, "method_not_allowed")
         assert answer.headers["allow"] == ", ".join(sorted(taken))
-    assert httpx2.head(ways[name].url + address).status_code == 405
+    if "HEAD" not in taken:
+        assert httpx2.head(ways[name].url + address).status_code == 405
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", '"\\ud800"', "[NaN]"])

@@ -1,6 +1,7 @@
 """Which of the tests run on LocalStack, too: all that ask something of the bucket or the queue.
 
-What is about sign-in, the command line, engines and documents asks them for nothing new. By the names of
+What is about sign-in, the command line, engines and documents asks them for nothing new, nor do downloads,
+webhooks and what has the shape of other services. By the names of
 files, whose tests get the marker `localstack` where the servers are LocalStack.
 """
 
@@ -13,6 +14,7 @@ FILES = frozenset(
         "integration/test_client",
         "integration/test_dead_letters",
         "integration/test_events",
+        "integration/test_form_uploads",
         "integration/test_hostile_names",
         "integration/test_inbox",
         "integration/test_limits",
@@ -24,6 +26,9 @@ FILES = frozenset(
         "integration/test_sweep",
         "integration/test_transcriptions",
         "integration/test_trouble",
+        "integration/test_tus_checksum",
+        "integration/test_tus_concatenation",
+        "integration/test_tus_protocol",
         "integration/test_uploading",
         "integration/test_working",
     }

@@ -37,5 +37,5 @@ def test_all_that_is_offered_is_taken() -> None:
         check_declared(f"talk.{extension}", "")
     for name in ("language", "model"):
         for value in told[f"{name}s"]:
-            asked = read_metadata({name: value}, SETTINGS.allowed_models).options
+            asked = read_metadata({name: value}, SETTINGS).options
             assert getattr(asked, name) == value

@@ -137,7 +137,7 @@ def test_help_needs_none_of_what_the_commands_need(arguments: Sequence[str]) -> 
 def test_every_option_of_the_api_can_be_given(api: ApiStandIn, recording: Path) -> None:
     finishes(api, document("completed"))
     words = "--language en --model base --task translate --prompt Hm --hotwords Zoë --no-word-timestamps"
-    more = "--diarize --min-speakers 2 --max-speakers 3"
+    more = "--diarize --min-speakers 2 --max-speakers 3 --webhook-url https://example.com/hook"
     result = run("transcribe", str(recording), *words.split(), *more.split(), "--server", api.url)
     assert result.returncode == 0
     given = api.begun[0]["metadata"]
@@ -151,6 +151,7 @@ def test_every_option_of_the_api_can_be_given(api: ApiStandIn, recording: Path) 
         "diarize": True,
         "min_speakers": 2,
         "max_speakers": 3,
+        "webhook_url": "https://example.com/hook",
     }
 
 

@@ -13,7 +13,13 @@ from bucketscribe.setup import JOBS, MAX_RECEIVES
 FOLDER = Path(__file__).parents[2] / "infra" / "compose"
 FILES = sorted(FOLDER.glob("*.yaml"))
 EXAMPLE = FOLDER / ".env.example"
-SECRETS = {"BUCKETSCRIBE_SECRET", "S3_ACCESS_KEY", "S3_SECRET_KEY", "EVENTS_TOKEN"}
+SECRETS = {
+    "BUCKETSCRIBE_SECRET",
+    "BUCKETSCRIBE_WEBHOOK_SECRET",
+    "S3_ACCESS_KEY",
+    "S3_SECRET_KEY",
+    "EVENTS_TOKEN",
+}
 
 
 def everything() -> str:

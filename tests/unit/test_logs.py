@@ -99,6 +99,14 @@ def test_an_api_key_is_never_said_wherever_it_stands(
 
 
 @given(secret=key, before=st.text(), after=st.text(), way=ways, format=formats)
+def test_the_secret_of_webhooks_is_never_said_wherever_it_stands(
+    secret: str, before: str, after: str, way: str, format: Format
+) -> None:
+    assume(secret not in before + after)
+    assert secret not in said(format, lambda: WAYS[way](f"{before}whsec_{secret}={after}"))
+
+
+@given(secret=key, before=st.text(), after=st.text(), way=ways, format=formats)
 def test_a_token_is_never_said_wherever_it_stands(
     secret: str, before: str, after: str, way: str, format: Format
 ) -> None:

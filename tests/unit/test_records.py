@@ -89,3 +89,11 @@ def test_a_lease_is_over_only_by_a_whole_second_more() -> None:
     lease = Lease(token="t", worker="w", since=NOW, renewed=NOW, seconds=30)
     assert not lease.over(NOW + timedelta(seconds=31))
     assert lease.over(NOW + timedelta(seconds=32))
+
+
+def test_what_is_wrong_with_a_record_is_told_without_what_it_holds() -> None:
+    options = {"webhook_url": "gopher://example.com/?token=abc"}
+    broken = record().model_dump(by_alias=True) | {"options": options}
+    with pytest.raises(ValueError, match=r"options\.webhook_url") as refused:
+        Record.model_validate(broken)
+    assert "abc" not in str(refused.value)

@@ -56,6 +56,10 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
         ("ALIGN_MODELS", "german=a/model", "align_models"),
         ("MODELS_URL", "https://bucket.example/models", "models_url"),
         ("MODELS_URL", "s3:///models", "models_url"),
+        ("WEBHOOK_SECRET", "whsec_", "webhook_secret must be"),
+        ("WEBHOOK_SECRET", "whsec_dG9vIHNob3J0", "webhook_secret must be"),
+        ("WEBHOOK_SECRET", "whsec_" + "A" * 88, "webhook_secret must be"),
+        ("WEBHOOK_SECRET", "not base64 at all, however long it is", "webhook_secret must be"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(
@@ -105,7 +109,7 @@ def test_clients_are_sent_to_the_public_endpoint_and_aws_by_default() -> None:
     assert outside.public_endpoint == "https://s3.example.com"
 
 
-@pytest.mark.parametrize("name", ["secret", "events_token"])
+@pytest.mark.parametrize("name", ["secret", "events_token", "webhook_secret"])
 def test_a_secret_that_is_refused_is_not_shown(name: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Settings.model_validate({name: "too-short"})

@@ -254,3 +254,9 @@ def test_an_hour_takes_a_few_megabytes() -> None:
 def test_an_unknown_format_is_a_key_error() -> None:
     with pytest.raises(KeyError):
         render(transcript(), "docx")
+
+
+def test_what_is_wrong_with_a_transcript_is_told_without_its_words() -> None:
+    with pytest.raises(ValueError, match="segments") as refused:
+        Transcript.model_validate({"text": "not for a log", "segments": ["not for a log"]})
+    assert "not for a log" not in str(refused.value)

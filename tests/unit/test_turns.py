@@ -92,3 +92,26 @@ def test_the_time_that_counts_is_that_with_the_engine(monkeypatch: pytest.Monkey
     second.take(nothing)
     now = 110.0
     assert (first.seconds, second.seconds) == (7.0, 3.0)
+
+
+def test_who_stands_aside_holds_nobody_up_and_gets_in_line_behind_all_others() -> None:
+    turns = Turns()
+    aside, other = turns.join(aside=True), turns.join()
+    other.take(nothing)
+    assert (aside.aside, other.aside) == (True, False)
+    aside.get_in_line()
+    aside.get_in_line()
+    _, has = taking(aside)
+    assert not has.is_set()
+    other.end()
+    assert has.wait(PATIENCE_SECONDS)
+    assert not aside.aside
+
+
+def test_who_ends_aside_has_told_so_and_never_gets_in_line() -> None:
+    turns, ended = Turns(), threading.Event()
+    turn = turns.join(ended.set, aside=True)
+    turn.end()
+    turn.get_in_line()
+    assert (ended.is_set(), turn.over, turn.aside) == (True, True, False)
+    turns.join().take(nothing)
