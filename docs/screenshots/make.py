@@ -27,11 +27,12 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from docs.screenshots.talks import INTERVIEW, LECTURE, MEETING, SPEAKERS
 from tests.browser.acting import JFK, MIB, choose, row
-from tests.browser.conftest import DESKTOP, PHONE, chromium_options, find_chromium, silent_recording
+from tests.browser.conftest import DESKTOP, PHONE, chromium_options, find_chromium
 from tests.browser.line import drawn
 from tests.browser.seeds import Garden, spoken
 from tests.browser.stack import Stack
 from tests.integration.test_up import Up, free_port
+from tests.media.odd import silent_recording
 
 HERE = Path(__file__).parent
 QUALITY = 0.85
