@@ -2,7 +2,7 @@
 #
 #   make up        start on this machine; Ctrl-C stops
 #   make test      style, types, and the tests that take seconds
-#   make test-all  these, the tests that take minutes (KILLS, SEED, HOURS), and those of test-deploy,
+#   make test-all  these, the tests that take minutes (KILLS, SEED, HOURS, MIB), and those of test-deploy,
 #                  test-localstack and test-browser: the AWS template and functions in an emulator, the API on
 #                  LocalStack, the page and other web clients in Chromium
 #   make format    put the source into its form
@@ -14,10 +14,12 @@ UV_VERSION := 0.13.8
 KILLS ?= 200
 SEED ?= 20261121
 HOURS ?= 10
+MIB ?= 1024
 
 export BUCKETSCRIBE_TEST_KILLS := $(KILLS)
 export BUCKETSCRIBE_TEST_SEED := $(SEED)
 export BUCKETSCRIBE_TEST_HOURS := $(HOURS)
+export BUCKETSCRIBE_TEST_MIB := $(MIB)
 
 # Asked to run, not only looked for: a pyenv shim can be on PATH and be broken.
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .tools/bin/uv)
@@ -130,6 +132,9 @@ define ENVIRONMENT
 endef
 
 .tools/node/.installed: web/node.txt .python-version | $(filter .tools/%,$(UV))
+	$(ENVIRONMENT)
+
+.tools/tuspyserver/.installed: benchmarks/tuspyserver/requirements.txt .python-version | $(filter .tools/%,$(UV))
 	$(ENVIRONMENT)
 
 .tools/%/.installed: $(TOOLS)/%.txt .python-version | $(filter .tools/%,$(UV))
