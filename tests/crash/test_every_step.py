@@ -384,7 +384,10 @@ def test_a_step_of_a_run_can_be_killed_anywhere(world: World, name: str) -> None
     die_at_every_step(world, RUNS[name])
 
 
-TAKE_LONG = {"rename", "delete_form", "delete_uploading"}
+TAKE_LONG = {
+    *("rename", "delete_form", "delete_uploading", "delete_completing", "delete_running"),
+    *("retry_canceled", "sweep_dead_delete"),
+}
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def test_a_bucket_without_a_lifecycle_rule_is_covered_for(plain: Settings, serve
     assert "sweep" in finding.means
 
 
+@pytest.mark.long
 def test_an_origin_that_may_not_upload_is_found(plain: Settings, servers: Servers) -> None:
     client = Bucket.connect(plain).client
     rule: Any = {"AllowedOrigins": ["https://elsewhere.example"], "AllowedMethods": ["PUT"]}

@@ -284,7 +284,7 @@ def test_words_have_the_times_of_the_alignment(begin: Begin) -> None:
 
 def test_a_translation_is_not_aligned(begin: Begin) -> None:
     aligner = StandInAligner()
-    transcript = begin(StandInEngine(aligner), task="translate").finish().transcript
+    transcript = begin(StandInEngine(aligner), task="translate", model="base").finish().transcript
     assert (aligner.calls, numbered(transcript)) == (0, WORDS)
 
 

@@ -106,7 +106,13 @@ def silent(wire: httpx2.Client, upload: TusUpload, body: bytes) -> socket.socket
     return connection
 
 
-@pytest.mark.parametrize("sent", [MIB, 6 * MIB], ids=["short of a part", "a part and more"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(MIB, id="short of a part", marks=pytest.mark.long),
+        pytest.param(6 * MIB, id="a part and more"),
+    ],
+)
 def test_a_client_whose_connection_hangs_gets_in_by_another_one(
     wire: httpx2.Client, service: Service, sent: int
 ) -> None:
