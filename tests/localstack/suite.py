@@ -1,8 +1,8 @@
 """Which of the tests run on LocalStack, too: all that ask something of the bucket or the queue.
 
 What is about sign-in, the command line, engines and documents asks them for nothing new, nor do downloads,
-webhooks and what has the shape of other services. By the names of
-files, whose tests get the marker `localstack` where the servers are LocalStack.
+webhooks and what has the shape of other services. By the names of files, whose tests get the marker
+`localstack` where the servers are LocalStack.
 """
 
 FILES = frozenset(
@@ -26,8 +26,6 @@ FILES = frozenset(
         "integration/test_sweep",
         "integration/test_transcriptions",
         "integration/test_trouble",
-        "integration/test_tus_checksum",
-        "integration/test_tus_concatenation",
         "integration/test_tus_protocol",
         "integration/test_uploading",
         "integration/test_working",
