@@ -399,7 +399,7 @@ def test_what_its_owner_does_can_be_killed_anywhere(world: World, name: str) -> 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", sorted(ALL)[SEED % 4 :: 4])
-def test_a_quarter_of_all_can_be_killed_on_both_sides_of_every_request(world: World, name: str) -> None:
-    """Which quarter, BUCKETSCRIBE_TEST_SEED says."""
+@pytest.mark.parametrize("name", sorted(ALL)[SEED % 6 :: 6])
+def test_some_of_all_can_be_killed_on_both_sides_of_every_request(world: World, name: str) -> None:
+    """One in six; which, BUCKETSCRIBE_TEST_SEED says."""
     die_at_every_step(world, ALL[name], both_sides=True)

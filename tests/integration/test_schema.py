@@ -200,7 +200,7 @@ def test_whatever_is_sent_is_answered_as_the_document_says(
 def test_much_more_of_whatever_is_sent_is_answered_as_the_document_says(
     ways: dict[str, Way], name: str, operation: Operation
 ) -> None:
-    run(operation, ways[name], 20, random=True)
+    run(operation, ways[name], 15, random=True)
 
 
 @pytest.mark.parametrize("path", sorted({operation.path for operation in OPERATIONS}))

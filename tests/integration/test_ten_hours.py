@@ -88,7 +88,7 @@ def peak_bytes(process_id: int) -> int:
 def test_ten_hours_go_through_with_a_kill_in_the_middle_in_the_memory_of_one(
     uploader: Uploader, service: Service, servers: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = send(uploader, 1)
+    one = send(uploader, min(HOURS, 1))
     with worker(servers, service, window_seconds=WINDOW_SECONDS, lease_seconds=10) as process:
         wait_completed(service, one.id)
         memory_of_one = peak_bytes(process.pid)
