@@ -123,7 +123,7 @@ class Concatenation:
             raise self.uploads.too_large(size)
         for partial in partials:
             self.partials.change(owner, partial.id, lambda now_is: _used(now_is, id))
-        return self.uploads.open(
+        return self.uploads.open_final(
             owner,
             told.name or UNNAMED,
             told.type,

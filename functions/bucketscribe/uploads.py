@@ -152,22 +152,28 @@ class Uploads:
     ) -> Stored:
         """Begin a multipart upload whose bytes come through us, in parts of `PART_BYTES`.
 
-        `size` is exact; `at_most` is what counts for the limits where that is not known. With an `id` it is
-        put together of partial uploads, which were counted, and one that was begun by this id before is
-        returned as it is. Raises the Problems of `begin`.
+        `size` is exact; `at_most` is what counts for the limits where that is not known. An `id` is one
+        that nobody has. Raises the Problems of `begin`.
         """
         told = self._check(filename, content_type, metadata, (), size)
         if told.size is None and at_most is None and self.settings.require_size:
             raise _size_required(["size"])
         if at_most is not None and at_most > self.settings.max_upload_bytes:
             raise self.too_large(at_most)
-        facts: dict[str, Any] = {"part_size": PART_BYTES, "tus": tus, "ignored": ignored}
-        if id is not None:
-            return self._open_again(owner, told, id, facts)
-        return self._open(owner, told, counted=told.size or at_most, **facts)
+        return self._open(
+            owner,
+            told,
+            id=id,
+            counted=told.size or at_most,
+            part_size=PART_BYTES,
+            tus=tus,
+            ignored=ignored,
+        )
 
-    def _open(self, owner: str, told: "_Told", *, counted: int | None = None, **facts: Any) -> Stored:
-        id, key = self._new_key(owner, told)
+    def _open(
+        self, owner: str, told: "_Told", *, id: str | None = None, counted: int | None = None, **facts: Any
+    ) -> Stored:
+        id, key = self._new_key(owner, told, id)
         self._announce(Kind.UPLOADS, owner, id, key, told.size if counted is None else counted)
         upload_id, now = self.bucket.begin_upload(key, told.content_type)
         try:
@@ -176,14 +182,31 @@ class Uploads:
             self.bucket.abort_uploads(key, upload_id)
             raise _begin_lost() from None
 
-    def _open_again(self, owner: str, told: "_Told", id: str, facts: dict[str, Any]) -> Stored:
-        """Begin an upload of a known id, unless somebody has."""
+    def open_final(
+        self,
+        owner: str,
+        filename: str,
+        content_type: str | None,
+        metadata: dict[str, Any],
+        *,
+        id: str,
+        size: int,
+        tus: Tus,
+        ignored: tuple[str, ...],
+    ) -> Stored:
+        """Begin an upload that is put together of partial ones, which were counted for the limits.
+
+        One that was begun by this id before is returned as it is. Raises Problem `unsupported_media`,
+        `too_large`, `unknown_option`, `invalid_option`, `begin_lost`.
+        """
+        told = self._check(filename, content_type, metadata, (), size)
         stored = self.records.read(owner, id)
         if stored is not None:
             return stored
-        key = f"uploads/{owner}/{id}/{media.object_name(told.name)}"
+        id, key = self._new_key(owner, told, id)
         self.markers.put(Kind.UPLOADS, owner, id, key=key, final=True)
         upload_id, now = self.bucket.begin_upload(key, told.content_type)
+        facts: dict[str, Any] = {"part_size": PART_BYTES, "tus": tus, "ignored": ignored}
         try:
             stored = self._create_record(owner, id, key, told, now, upload_id=upload_id, **facts)
             # One that died before its record has left an upload under this key, too.
@@ -270,8 +293,8 @@ class Uploads:
             raise _size_required(missing)
         return _Told(name, stored_type, size, file.partSize, asked)
 
-    def _new_key(self, owner: str, told: "_Told") -> tuple[str, str]:
-        id = new_id()
+    def _new_key(self, owner: str, told: "_Told", id: str | None = None) -> tuple[str, str]:
+        id = new_id() if id is None else id
         return id, f"uploads/{owner}/{id}/{media.object_name(told.name)}"
 
     def _announce(self, kind: Kind, owner: str, id: str, key: str, size: int | None) -> datetime:

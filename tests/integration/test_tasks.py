@@ -14,6 +14,7 @@ from bucketscribe import tasks
 from bucketscribe.api import task_socket
 from bucketscribe.api.app import create_app
 from bucketscribe.auth import Scope
+from bucketscribe.errors import Problem
 from bucketscribe.keys import Keys, digest_of
 from bucketscribe.records import Failure, Progress
 from bucketscribe.service import Service
@@ -74,6 +75,16 @@ def test_a_recording_sent_by_tus_is_asked_for_by_the_name_its_client_gave_it(api
     assert created.status_code == 201, created.text
     asked = task(api, UNKNOWN)
     assert (asked["status"], asked["metadata"]["file_name"]) == ("queued", "jfk.wav")
+
+
+def test_a_name_of_the_task_s_own_counts_for_the_limits_like_any_other(service: Service) -> None:
+    settings = service.settings.model_copy(update={"max_open_uploads": 1})
+    tus = Service.of(settings, service.bucket, service.queue).tus
+    metadata = f"filename {b64encode(b'talk.wav').decode()},taskId {b64encode(b'meeting').decode()}"
+    tus.create(OWNER, 1000, metadata)
+    with pytest.raises(Problem) as told:
+        tus.create(OWNER, 1000, metadata)
+    assert told.value.code == "too_many_uploads"
 
 
 def test_a_recording_sent_as_there_becomes_a_transcript_as_there(api: TestClient, service: Service) -> None:
