@@ -10,6 +10,7 @@ done by whoever is told that the object is there, or by the sweep; a thread that
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 from weakref import WeakValueDictionary
 
 import structlog
@@ -20,6 +21,9 @@ from ..records import Record
 from ..uploads import still_busy
 
 log = structlog.get_logger()
+
+TRANSCRIPTION: Final = "Bucketscribe-Transcription"
+"""The header by which an answer to some other protocol names the transcription."""
 
 WAIT_SECONDS = 20.0
 PROMISE_SECONDS = 5.0

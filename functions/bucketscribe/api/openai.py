@@ -23,7 +23,7 @@ from ..options import read_metadata
 from ..records import Record, Stored
 from ..service import Service
 from ..transcript import FORMATS, Transcript
-from .completions import Completions
+from .completions import TRANSCRIPTION, Completions
 from .context import TheCompletions, TheOwner, TheService
 from .form_uploads import (
     FORM_REFUSALS,
@@ -58,8 +58,6 @@ WAIT_SECONDS = 570.0
 
 STREAM_SECONDS = 3600.0
 """A stream says that it is still there, so that its reader waits longer."""
-
-TRANSCRIPTION: Final = "Bucketscribe-Transcription"
 
 
 class OpenAIRoute(GuardedRoute):

@@ -19,7 +19,7 @@ from ..errors import Problem
 from ..records import State
 from ..service import Service
 from ..tus import Status
-from .completions import Completions
+from .completions import TRANSCRIPTION, Completions
 from .context import TheCompletions, TheOwner, TheService
 from .guard import PUBLIC, GuardedRoute, needs
 from .problems import problems
@@ -28,7 +28,6 @@ from .tus_headers import (
     BYTES,
     EXTENSIONS,
     PATH,
-    TRANSCRIPTION,
     VERSION,
     bytes_coming,
     check_bytes,
@@ -96,9 +95,50 @@ _APPENDING: Final = (
 _ENDED: Final = ("no_such_upload", "upload_expired", "unsupported_media", "too_large")
 
 
+_CREATED: Final[dict[int | str, dict[str, Any]]] = {
+    201: _told("The upload was begun.", "Location", "Upload-Offset", "Upload-Expires", TRANSCRIPTION)
+}
+_APPENDED: Final[dict[int | str, dict[str, Any]]] = {
+    204: _told("The bytes are in the bucket.", "Upload-Offset", "Upload-Expires", TRANSCRIPTION)
+}
+_STATUS: Final[dict[int | str, dict[str, Any]]] = {
+    200: _told(
+        "How far the upload is.",
+        *("Upload-Offset", "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Concat"),
+        *("Upload-Expires", TRANSCRIPTION),
+    )
+}
+_TERMINATED: Final[dict[int | str, dict[str, Any]]] = {204: _told("It is given up, or has ended.")}
+_CREATE_PROBLEMS: Final = (
+    *("invalid_upload_metadata", "invalid_concatenation", "unknown_option", "invalid_option"),
+    *("size_required", "too_many_uploads", "daily_limit_reached", "begin_lost", *_APPENDING),
+)
+_DISCOVER: Final[dict[str, Any]] = {
+    "status_code": 204,
+    "summary": "Ask what this server speaks",
+    "openapi_extra": PUBLIC,
+    "responses": {204: _told("What it speaks.", "Tus-Version", "Tus-Extension", "Tus-Max-Size")},
+    "response_class": Response,
+}
+_CREATE: Final[dict[str, Any]] = {
+    "status_code": 201,
+    "summary": "Begin an upload by tus",
+    "description": "Bytes may come with it. Options of the transcription go into `Upload-Metadata`. With "
+    "`Upload-Concat: partial` it is a part of a recording; with `final;` and the Locations of such, they are "
+    "put together.",
+    "openapi_extra": needs(Scope.UPLOAD)
+    | _takes(*("Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Concat", "Upload-Checksum"))
+    | _BODY,
+    "responses": _CREATED | problems(*_CREATE_PROBLEMS),
+    "response_class": Response,
+}
+
+
 # The routes
 
 
+@router.options("", include_in_schema=False, **_DISCOVER)
+@router.options("/", **_DISCOVER)
 async def discover(request: Request, service: TheService) -> Response:
     """What this server speaks; nobody need sign in to ask."""
     headers = {
@@ -110,6 +150,8 @@ async def discover(request: Request, service: TheService) -> Response:
     return Response(status_code=204, headers=headers)
 
 
+@router.post("", include_in_schema=False, **_CREATE)
+@router.post("/", **_CREATE)
 async def create(
     request: Request, service: TheService, owner: TheOwner, completions: TheCompletions, bodies: TheBodies
 ) -> Response:
@@ -170,6 +212,14 @@ async def _create_final(
     return Response(status_code=201, headers=headers_of(status) | {"Location": f"{PATH}/{id}"})
 
 
+@router.head(
+    "/{id}",
+    summary="Ask how far an upload by tus is",
+    description="Of one that is being put together, `Upload-Offset` is told once it is.",
+    openapi_extra=needs(Scope.UPLOAD) | _takes(),
+    responses=_STATUS | problems("wrong_tus_version", *_ENDED, "busy"),
+    response_class=Response,
+)
 async def status(
     request: Request,
     id: Id,
@@ -186,6 +236,16 @@ async def status(
     return Response(status_code=200, headers=headers)
 
 
+@router.patch(
+    "/{id}",
+    status_code=204,
+    summary="Append bytes",
+    description="A body of any size, in parts that go to the bucket as they come. What came of one that "
+    "breaks off is kept.",
+    openapi_extra=needs(Scope.UPLOAD) | _takes("Upload-Offset", "Upload-Length", "Upload-Checksum") | _BODY,
+    responses=_APPENDED | problems(*_APPENDING),
+    response_class=Response,
+)
 async def append(
     request: Request,
     id: Id,
@@ -239,12 +299,32 @@ async def _append(
     return headers | {"Upload-Expires": format_datetime(appended.expires, usegmt=True)}
 
 
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Give an upload by tus up",
+    description="What has become a transcription stays one.",
+    openapi_extra=needs(Scope.UPLOAD) | _takes(),
+    responses=_TERMINATED | problems("wrong_tus_version", *_ENDED, "busy"),
+    response_class=Response,
+)
 async def terminate(request: Request, id: Id, service: TheService, owner: TheOwner) -> Response:
     check_version(request)
     await to_thread.run_sync(service.tus.terminate, owner, id)
     return Response(status_code=204)
 
 
+@router.post(
+    "/{id}",
+    status_code=204,
+    summary="PATCH, HEAD or DELETE, for who can only POST",
+    description="As `X-HTTP-Method-Override` says.",
+    openapi_extra=needs(Scope.UPLOAD)
+    | _takes("X-HTTP-Method-Override", "Upload-Offset", "Upload-Length", "Upload-Checksum")
+    | _BODY,
+    responses=_STATUS | _APPENDED | problems(*_APPENDING),
+    response_class=Response,
+)
 async def override(
     request: Request,
     id: Id,
@@ -262,100 +342,3 @@ async def override(
             return await terminate(request, id, service, owner)
     check_version(request)
     raise Problem("invalid_tus_request", "Send PATCH, HEAD or DELETE, by X-HTTP-Method-Override if need be.")
-
-
-_CREATED: Final[dict[int | str, dict[str, Any]]] = {
-    201: _told("The upload was begun.", "Location", "Upload-Offset", "Upload-Expires", TRANSCRIPTION)
-}
-_APPENDED: Final[dict[int | str, dict[str, Any]]] = {
-    204: _told("The bytes are in the bucket.", "Upload-Offset", "Upload-Expires", TRANSCRIPTION)
-}
-_STATUS: Final[dict[int | str, dict[str, Any]]] = {
-    200: _told(
-        "How far the upload is.",
-        *("Upload-Offset", "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Concat"),
-        *("Upload-Expires", TRANSCRIPTION),
-    )
-}
-_TERMINATED: Final[dict[int | str, dict[str, Any]]] = {204: _told("It is given up, or has ended.")}
-_CREATE_PROBLEMS: Final = (
-    *("invalid_upload_metadata", "invalid_concatenation", "unknown_option", "invalid_option"),
-    *("size_required", "too_many_uploads", "daily_limit_reached", "begin_lost", *_APPENDING),
-)
-
-for _path, _in_schema in (("/", True), ("", False)):
-    router.add_api_route(
-        _path,
-        discover,
-        methods=["OPTIONS"],
-        status_code=204,
-        summary="Ask what this server speaks",
-        openapi_extra=PUBLIC,
-        responses={204: _told("What it speaks.", "Tus-Version", "Tus-Extension", "Tus-Max-Size")},
-        response_class=Response,
-        include_in_schema=_in_schema,
-    )
-    router.add_api_route(
-        _path,
-        create,
-        methods=["POST"],
-        status_code=201,
-        summary="Begin an upload by tus",
-        description="Bytes may come with it. Options of the transcription go into `Upload-Metadata`. With "
-        "`Upload-Concat: partial` it is a part of a recording; with `final;` and the Locations of "
-        "such, they are put together.",
-        openapi_extra=needs(Scope.UPLOAD)
-        | _takes(
-            *("Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Concat", "Upload-Checksum")
-        )
-        | _BODY,
-        responses=_CREATED | problems(*_CREATE_PROBLEMS),
-        response_class=Response,
-        include_in_schema=_in_schema,
-    )
-router.add_api_route(
-    "/{id}",
-    status,
-    methods=["HEAD"],
-    summary="Ask how far an upload by tus is",
-    description="Of one that is being put together, `Upload-Offset` is told once it is.",
-    openapi_extra=needs(Scope.UPLOAD) | _takes(),
-    responses=_STATUS | problems("wrong_tus_version", *_ENDED, "busy"),
-    response_class=Response,
-)
-router.add_api_route(
-    "/{id}",
-    append,
-    methods=["PATCH"],
-    status_code=204,
-    summary="Append bytes",
-    description="A body of any size, in parts that go to the bucket as they come. What came of one that "
-    "breaks off is kept.",
-    openapi_extra=needs(Scope.UPLOAD) | _takes("Upload-Offset", "Upload-Length", "Upload-Checksum") | _BODY,
-    responses=_APPENDED | problems(*_APPENDING),
-    response_class=Response,
-)
-router.add_api_route(
-    "/{id}",
-    terminate,
-    methods=["DELETE"],
-    status_code=204,
-    summary="Give an upload by tus up",
-    description="What has become a transcription stays one.",
-    openapi_extra=needs(Scope.UPLOAD) | _takes(),
-    responses=_TERMINATED | problems("wrong_tus_version", *_ENDED, "busy"),
-    response_class=Response,
-)
-router.add_api_route(
-    "/{id}",
-    override,
-    methods=["POST"],
-    status_code=204,
-    summary="PATCH, HEAD or DELETE, for who can only POST",
-    description="As `X-HTTP-Method-Override` says.",
-    openapi_extra=needs(Scope.UPLOAD)
-    | _takes("X-HTTP-Method-Override", "Upload-Offset", "Upload-Length", "Upload-Checksum")
-    | _BODY,
-    responses=_STATUS | _APPENDED | problems(*_APPENDING),
-    response_class=Response,
-)

@@ -16,6 +16,8 @@ from starlette.types import Scope as AsgiScope
 from ..errors import Problem
 from ..records import is_id
 from ..tus import Status
+from .completions import TRANSCRIPTION
+from .guard import declared_bytes
 
 PATH: Final = "/uploads/files"
 VERSION: Final = "1.0.0"
@@ -23,7 +25,6 @@ EXTENSIONS: Final = (
     "creation,creation-with-upload,creation-defer-length,expiration,termination,checksum,concatenation"
 )
 BYTES: Final = "application/offset+octet-stream"
-TRANSCRIPTION: Final = "Bucketscribe-Transcription"
 
 EXPOSED: Final = [
     *("Location", "Upload-Offset", "Upload-Length", "Upload-Expires", "Upload-Metadata", "Upload-Concat"),
@@ -82,10 +83,9 @@ def number_in(request: Request, name: str) -> int | None:
 
 def bytes_coming(request: Request) -> int | None:
     """How many bytes the body has, if that is known."""
-    if request.headers.get("transfer-encoding"):
+    if "transfer-encoding" in request.headers:
         return None
-    text = request.headers.get("content-length", "0")
-    return int(text[:18]) if text.isdecimal() else None
+    return declared_bytes(request) if "content-length" in request.headers else 0
 
 
 def check_bytes(request: Request) -> None:
