@@ -67,7 +67,8 @@ screenshots: $(ALL) page
 
 test: lint page
 	cd web && $(NPX) vitest run
-	$(BIN)/pytest -m "not long and not deploy and not localstack and not browser"
+# Two at a time, each with servers of its own: a test waits for its servers half of the time.
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long and not deploy and not localstack and not browser"
 
 test-long: $(WHISPERX)
 	$(BIN)/pytest -m long
