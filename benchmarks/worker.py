@@ -47,7 +47,7 @@ WAIT_SECONDS = 600.0
 
 def upload(service: Service, body: bytes, name: str) -> tuple[str, Callable[[], object]]:
     """Send a recording; its id, and what completes it."""
-    begun = service.uploads.begin(OWNER, name, None, {})
+    begun = service.intake.begin(OWNER, name, None, {})
     stored = service.records.read(OWNER, begun.id)
     assert stored is not None
     answer = service.bucket.client.upload_part(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+import hypothesis
 import pytest
 import structlog
 from bucketscribe.bucket import Bucket
@@ -17,6 +18,10 @@ from tests.localstack.suite import FILES, NOT_HERE
 from tests.servers import ON_LOCALSTACK, Servers, running
 
 OWNER = "local"
+
+# How long an example takes says what else the machine does.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 class LaterBucket(Bucket):

@@ -19,8 +19,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import pairwise
 
+from . import media
 from .bucket import Bucket, Conflict, UploadGone
 from .errors import Problem
+from .intake import Intake
 from .partials import Partial, Partials
 from .parts import MIB, MIN_PART_BYTES
 from .records import Part, Record, State, Stored, Tus, new_id
@@ -100,8 +102,9 @@ class OutOfTime(Exception):
 class Concatenation:
     """Puts uploads together of partial ones; what was begun, anybody goes on with."""
 
-    def __init__(self, bucket: Bucket, uploads: Uploads, partials: Partials) -> None:
+    def __init__(self, bucket: Bucket, intake: Intake, uploads: Uploads, partials: Partials) -> None:
         self.bucket = bucket
+        self.intake = intake
         self.uploads = uploads
         self.partials = partials
 
@@ -119,11 +122,10 @@ class Concatenation:
             return stored
         partials = [self._usable(owner, one, id) for one in ids]
         size = sum(partial.length or 0 for partial in partials)
-        if size > self.uploads.settings.max_upload_bytes:
-            raise self.uploads.too_large(size)
+        media.check_size(size, self.intake.settings.max_upload_bytes)
         for partial in partials:
             self.partials.change(owner, partial.id, lambda now_is: _used(now_is, id))
-        return self.uploads.open_final(
+        return self.intake.open_final(
             owner,
             told.name or UNNAMED,
             told.type,

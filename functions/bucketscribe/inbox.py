@@ -201,14 +201,13 @@ class Inbox:
             return None if stored is None else (stored, False)
 
     def _record(self, owner: str, id: str, key: str, found: Found, asked: Asked | None) -> Record:
-        """The first version of a record; what `uploads.begin` would refuse has failed already."""
+        """The first version of a record; what `Intake.begin` would refuse has failed already."""
         name = key.rpartition("/")[2]
         error = None
         content_type = found.content_type or "application/octet-stream"
         try:
             content_type = _type_of(name, found.content_type)
-            if found.size > self.settings.max_upload_bytes:
-                raise self.uploads.too_large(found.size)
+            media.check_size(found.size, self.settings.max_upload_bytes)
         except Problem as problem:
             error = Failure(code=problem.code, message=problem.detail, stage=State.UPLOADING.value)
         return Record(

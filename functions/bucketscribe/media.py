@@ -195,6 +195,21 @@ def extension_of(content_type: str) -> str | None:
     return _USUAL_EXTENSIONS.get(content_type)
 
 
+def too_large(size: int, limit: int) -> Problem:
+    """What to say of a recording that is larger than is accepted. Sizes in bytes."""
+    return Problem(
+        "too_large",
+        f"The recording has {size} bytes; at most {limit} are accepted. Split it or compress it.",
+        {"maxBytes": limit},
+    )
+
+
+def check_size(size: int, limit: int) -> None:
+    """Raises Problem `too_large`. Sizes in bytes."""
+    if size > limit:
+        raise too_large(size, limit)
+
+
 def check_content(head: bytes) -> None:
     """Refuse a recording whose first `HEAD_BYTES` bytes are clearly not audio or video."""
     if not head:

@@ -22,6 +22,7 @@ from . import media
 from .bucket import Bucket, Conflict, StorageError, UploadGone
 from .errors import Problem
 from .fetch import BegunAnew, Download, Source
+from .limits import Limits
 from .markers import Kind
 from .options import Asked
 from .part_writer import PartWriter, TooMuch
@@ -38,14 +39,14 @@ log = structlog.get_logger()
 class Online:
     """Recordings that are fetched for those who name a URL."""
 
-    def __init__(self, settings: Settings, bucket: Bucket, uploads: Uploads) -> None:
+    def __init__(self, settings: Settings, bucket: Bucket, uploads: Uploads, limits: Limits) -> None:
         self.settings = settings
         self.bucket = bucket
         self.uploads = uploads
         self.records = uploads.records
         self.markers = uploads.markers
         self.transcriptions = uploads.transcriptions
-        self.limits = uploads.limits
+        self.limits = limits
         self._hosts = Hosts(settings.url_hosts)
 
     def request(
@@ -166,8 +167,8 @@ class Online:
     def _store(self, record: Record, download: Download) -> Source:
         """Put what is downloaded into the bucket; what stands there afterwards is whole. Raises BegunAnew."""
         source, most = download.source(), self.settings.max_upload_bytes
-        if source.size is not None and source.size > most:
-            raise self.uploads.too_large(source.size)
+        if source.size is not None:
+            media.check_size(source.size, most)
         head = b""
         while len(head) < media.HEAD_BYTES and (block := download.read()):
             head += block
@@ -186,7 +187,7 @@ class Online:
             writer.cancel()
             self.bucket.abort_upload(record.key, upload_id)
             if isinstance(error, TooMuch):
-                raise self.uploads.too_large(writer.size + len(block)) from None
+                raise media.too_large(writer.size + len(block), most) from None
             raise
         return source
 

@@ -8,8 +8,11 @@ from .bucket import Bucket
 from .concatenation import Concatenation
 from .deadletters import DeadLetters
 from .inbox import Inbox
+from .intake import Intake
+from .limits import Limits
 from .markers import Markers
 from .online import Online
+from .partials import Partials
 from .presign import Presigner
 from .queue import Queue
 from .records import Records
@@ -34,6 +37,8 @@ class Service:
     presigner: Presigner
     transcriptions: Transcriptions
     renaming: Renaming
+    limits: Limits
+    intake: Intake
     uploads: Uploads
     tus: TusUploads
     concatenation: Concatenation
@@ -62,7 +67,9 @@ class Service:
         )
         transcriptions = Transcriptions(settings, bucket, records, markers, queue)
         uploads = Uploads(settings, bucket, records, markers, transcriptions, presigner)
-        tus = TusUploads(settings, bucket, uploads)
+        limits = Limits(settings, bucket)
+        intake = Intake(settings, bucket, records, markers, limits, presigner)
+        partials = Partials(settings, bucket, markers, limits)
         letters = settings.dead_letters_url
         dead_letters = DeadLetters(transcriptions, Queue(queue.client, letters) if letters else None)
         inbox = Inbox(settings, bucket, uploads)
@@ -76,11 +83,13 @@ class Service:
             presigner,
             transcriptions,
             Renaming(bucket, records, transcriptions),
+            limits,
+            intake,
             uploads,
-            tus,
-            Concatenation(bucket, uploads, tus.partials),
+            TusUploads(settings, bucket, intake, uploads, partials),
+            Concatenation(bucket, intake, uploads, partials),
             inbox,
-            Online(settings, bucket, uploads),
+            Online(settings, bucket, uploads, limits),
             arrivals,
             dead_letters,
             Webhooks(settings, bucket, records, markers),

@@ -50,7 +50,7 @@ class Sweep:
         self.uploads = service.uploads
         self.transcriptions = service.transcriptions
         self.idle = timedelta(seconds=service.settings.upload_idle_seconds)
-        self.limits = service.uploads.limits
+        self.limits = service.limits
         self.dead_letters = service.dead_letters
         self.inbox = service.inbox
         self.tus = service.tus

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 import structlog
 
+from . import media
 from .bucket import Bucket
 from .errors import Problem
+from .intake import Intake
 from .markers import Kind
 from .partials import Partial, Partials, prefix_of
 from .records import Part, Record, State, Stored, Tus
@@ -60,27 +62,29 @@ class Appended(NamedTuple):
 class TusUploads:
     """The uploads by tus in one bucket."""
 
-    def __init__(self, settings: Settings, bucket: Bucket, uploads: Uploads) -> None:
+    def __init__(
+        self, settings: Settings, bucket: Bucket, intake: Intake, uploads: Uploads, partials: Partials
+    ) -> None:
         self.settings = settings
         self.bucket = bucket
+        self.intake = intake
         self.uploads = uploads
         self.records = uploads.records
-        self.partials = Partials(settings, bucket, uploads.markers, uploads.limits)
+        self.partials = partials
 
     # Begin
 
     def create(self, owner: str, length: int | None, metadata: str, *, partial: bool = False) -> Status:
         """Begin an upload of `length` bytes, None if that is told later.
 
-        Raises the Problems of `Uploads.begin`, and `invalid_upload_metadata`.
+        Raises the Problems of `Intake.begin`, and `invalid_upload_metadata`.
         """
         told = read_upload_metadata(metadata)
         if partial:
-            limit = self.settings.max_upload_bytes
-            if length is not None and length > limit:
-                raise self.uploads.too_large(length)
+            if length is not None:
+                media.check_size(length, self.settings.max_upload_bytes)
             return self._of_partial(self.partials.begin(owner, length, metadata), 0)
-        stored = self.uploads.open(
+        stored = self.intake.open(
             owner,
             told.name or UNNAMED,
             told.type,
@@ -188,8 +192,7 @@ class TusUploads:
             raise Problem("invalid_tus_request", f"The upload's length is {known} bytes, and stays that.")
         if told < offset:
             raise Problem("invalid_tus_request", f"Upload-Length is {told}, but {offset} bytes are there.")
-        if told > self.settings.max_upload_bytes:
-            raise self.uploads.too_large(told)
+        media.check_size(told, self.settings.max_upload_bytes)
 
     def _check_nothing_comes(self, ended: int, offset: int, coming: int | None) -> None:
         if offset != ended:
@@ -200,7 +203,7 @@ class TusUploads:
     def too_much(self, length: int | None, coming: int) -> Problem:
         """What to say where more bytes come than there may be."""
         if length is None:
-            return self.uploads.too_large(coming)
+            return media.too_large(coming, self.settings.max_upload_bytes)
         return Problem("body_too_large", f"The upload has {length} bytes in all; more than is left came.")
 
     def _declare(self, owner: str, id: str, length: int, *, is_partial: bool) -> None:

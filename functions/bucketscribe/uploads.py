@@ -1,10 +1,7 @@
-"""An upload's life: begin · sign · list · complete · abort, and `finish`, which every way to the end takes.
+"""An upload's life once it has begun: sign · list · complete · abort, and `finish`, where every way ends.
 
-What may die between two requests, and who goes on:
+What may die between two requests, and who goes on (how one begins, `intake` tells):
 
-- *begin*: its owner's limits → marker → CreateMultipartUpload → record. Died before the record: the sweep
-  writes it as expired and aborts the upload; a begin that wakes after that finds the record taken and aborts
-  its own. What dies in the limits is told in `limits`.
 - *finish*: marker → parts or object there? → record says completing, with the parts →
   CompleteMultipartUpload → the object is judged → job marker → record says queued or failed → the upload's
   marker goes. Died anywhere after completing: the sweep calls `finish` again, and every step can be repeated.
@@ -16,27 +13,22 @@ Sources: the S3 user guide, "Uploading and copying objects using multipart uploa
 Uppy's Companion (`@uppy/aws-s3`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import structlog
 
-from . import media, metrics
+from . import media
 from .auth import owned_id
-from .bucket import Bucket, Conflict, PartsRefused, StorageError, UploadGone
+from .bucket import Bucket, PartsRefused, StorageError, UploadGone
 from .bucket import Part as HeldPart
 from .errors import FAILURES, Problem
-from .limits import Limits
 from .markers import Kind, Markers, upload_kind
-from .options import Asked, read_metadata
-from .part_writer import PART_BYTES
-from .parts import MAX_PARTS, bytes_held, check_parts, default_part_size
+from .options import Asked
+from .parts import bytes_held, check_parts
 from .presign import Presigner
-from .records import Failure, Part, Record, Records, State, Stored, Tus, Webhook, new_id
-from .seal import BrokenSeal, UploadSeal, seal, unseal
+from .records import Failure, Part, Record, Records, State, Stored, Webhook
+from .seal import BrokenSeal, UploadSeal, unseal
 from .settings import Settings
 from .transcriptions import Transcriptions
 
@@ -46,48 +38,6 @@ SEEN_TRIES = 5
 LOST_AFTER = timedelta(hours=1)
 REFUSALS = frozenset({"unsupported_media", "too_large"})
 UNFINISHED = frozenset({State.UPLOADING, State.COMPLETING, State.EXPIRED})
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A multipart upload as its client knows it. `upload_id` is ours, sealed; `part_size` in bytes."""
-
-    id: str
-    key: str
-    upload_id: str
-    part_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What a caller says of a file, checked. Sizes in bytes."""
-
-    name: str
-    content_type: str
-    size: int | None
-    part_size: int | None
-    asked: Asked
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A presigned POST for a small file: `url` and the `fields` that go before the file."""
-
-    id: str
-    key: str
-    url: str
-    fields: dict[str, str]
-
-
-@contextmanager
-def _refusals_counted() -> Iterator[None]:
-    """Of what was refused before there is a record, nothing else tells."""
-    try:
-        yield
-    except Problem as problem:
-        if problem.status < 500:
-            metrics.count("uploads_refused", code=problem.code)
-        raise
 
 
 class Uploads:
@@ -108,121 +58,6 @@ class Uploads:
         self.markers = markers
         self.transcriptions = transcriptions
         self.presigner = presigner
-        self.limits = Limits(settings, bucket)
-
-    # Begin
-
-    @_refusals_counted()
-    def begin(self, owner: str, filename: str, content_type: str | None, metadata: dict[str, Any]) -> Begun:
-        """Promise a multipart upload.
-
-        Raises Problem `unsupported_media`, `too_large`, `unknown_option`, `invalid_option`, `size_required`,
-        `too_many_uploads`, `daily_limit_reached`, `begin_lost`.
-        """
-        told = self._check(filename, content_type, metadata, ("size", "partSize"))
-        size, part_size = told.size, told.part_size or default_part_size(told.size or 0)
-        if size is not None and -(-size // part_size) > MAX_PARTS:
-            raise Problem(
-                "invalid_option",
-                f"partSize is too small: {size} bytes would take more than {MAX_PARTS} parts of {part_size}.",
-                {"option": "partSize"},
-            )
-        declared = told.part_size if size else None
-        record = self._open(owner, told, part_size=declared).record
-        sealed = seal(
-            self.settings.sealing_secret,
-            record.key,
-            UploadSeal(record.upload_id or "", size or 0, declared or 0),
-        )
-        return Begun(record.id, record.key, sealed, part_size)
-
-    @_refusals_counted()
-    def open(
-        self,
-        owner: str,
-        filename: str,
-        content_type: str | None,
-        metadata: dict[str, Any],
-        *,
-        size: int | None = None,
-        at_most: int | None = None,
-        tus: Tus | None = None,
-        ignored: tuple[str, ...] = (),
-        id: str | None = None,
-    ) -> Stored:
-        """Begin a multipart upload whose bytes come through us, in parts of `PART_BYTES`.
-
-        `size` is exact; `at_most` is what counts for the limits where that is not known. An `id` is one
-        that nobody has. Raises the Problems of `begin`.
-        """
-        told = self._check(filename, content_type, metadata, (), size)
-        if told.size is None and at_most is None and self.settings.require_size:
-            raise _size_required(["size"])
-        if at_most is not None and at_most > self.settings.max_upload_bytes:
-            raise self.too_large(at_most)
-        return self._open(
-            owner,
-            told,
-            id=id,
-            counted=told.size or at_most,
-            part_size=PART_BYTES,
-            tus=tus,
-            ignored=ignored,
-        )
-
-    def _open(
-        self, owner: str, told: "_Told", *, id: str | None = None, counted: int | None = None, **facts: Any
-    ) -> Stored:
-        id, key = self._new_key(owner, told, id)
-        self._announce(Kind.UPLOADS, owner, id, key, told.size if counted is None else counted)
-        upload_id, now = self.bucket.begin_upload(key, told.content_type)
-        try:
-            return self._create_record(owner, id, key, told, now, upload_id=upload_id, **facts)
-        except Conflict:
-            self.bucket.abort_uploads(key, upload_id)
-            raise _begin_lost() from None
-
-    def open_final(
-        self,
-        owner: str,
-        filename: str,
-        content_type: str | None,
-        metadata: dict[str, Any],
-        *,
-        id: str,
-        size: int,
-        tus: Tus,
-        ignored: tuple[str, ...],
-    ) -> Stored:
-        """Begin an upload that is put together of partial ones, which were counted for the limits.
-
-        One that was begun by this id before is returned as it is. Raises Problem `unsupported_media`,
-        `too_large`, `unknown_option`, `invalid_option`, `begin_lost`.
-        """
-        told = self._check(filename, content_type, metadata, (), size)
-        stored = self.records.read(owner, id)
-        if stored is not None:
-            return stored
-        id, key = self._new_key(owner, told, id)
-        self.markers.put(Kind.UPLOADS, owner, id, key=key, final=True)
-        upload_id, now = self.bucket.begin_upload(key, told.content_type)
-        facts: dict[str, Any] = {"part_size": PART_BYTES, "tus": tus, "ignored": ignored}
-        try:
-            stored = self._create_record(owner, id, key, told, now, upload_id=upload_id, **facts)
-            # One that died before its record has left an upload under this key, too.
-            self.bucket.abort_uploads(key, keep=upload_id)
-            return stored
-        except Conflict:
-            # Not whatever else is under this key: that is what the other one has begun.
-            self.bucket.abort_upload(key, upload_id)
-            stored = self.records.read(owner, id)
-            if stored is None:
-                raise _begin_lost() from None
-            return stored
-
-    def give_up(self, owner: str, id: str) -> None:
-        """Cancel an upload that cannot be finished; past `uploading` nothing changes. Can be repeated."""
-        self.transcriptions.cancel(owner, id, only=State.UPLOADING)
 
     def set_options(self, owner: str, id: str, asked: Asked, ignored: tuple[str, ...] = ()) -> Stored:
         """Say how a recording is to be transcribed that is being uploaded; past that nothing changes.
@@ -239,116 +74,6 @@ class Uploads:
             return after
 
         return self.records.change(owner, id, edit)
-
-    @_refusals_counted()
-    def begin_form(
-        self, owner: str, filename: str, content_type: str | None, metadata: dict[str, Any]
-    ) -> Form:
-        """Promise one POST of a small file, of exactly its size if that is declared.
-
-        Raises the Problems of `begin`.
-        """
-        told = self._check(filename, content_type, metadata, ("size",))
-        id, key = self._new_key(owner, told)
-        now = self._announce(Kind.FORMS, owner, id, key, told.size)
-        seconds = self.settings.url_expires_seconds
-        try:
-            self._create_record(owner, id, key, told, now, form_ends=now + timedelta(seconds=seconds))
-        except Conflict:
-            raise _begin_lost() from None
-        form = self.presigner.post(
-            key,
-            content_type=told.content_type,
-            min_bytes=told.size or 1,
-            max_bytes=told.size or self.settings.max_upload_bytes,
-            expires_seconds=seconds,
-            # The bucket's time, so that the policy ends when the record says.
-            now=now,
-        )
-        return Form(id, key, form["url"], form["fields"])
-
-    def _check(
-        self,
-        filename: str,
-        content_type: str | None,
-        metadata: dict[str, Any],
-        sizes: tuple[str, ...],
-        size: int | None = None,
-    ) -> "_Told":
-        """What a caller says of a file; `sizes` are those it must declare where sizes are required.
-
-        A `size` that the protocol itself tells counts more than one in the metadata.
-        """
-        asked = read_metadata(metadata, self.settings)
-        file = asked.file
-        name = file.name or filename
-        stored_type = media.check_declared(name, content_type or file.type)
-        size = file.size if size is None else size
-        if size == 0:
-            raise Problem("unsupported_media", "The file is empty; choose one that holds a recording.")
-        if size is not None and size > self.settings.max_upload_bytes:
-            raise self.too_large(size)
-        missing = [name for name in sizes if getattr(file, name) is None]
-        if missing and self.settings.require_size:
-            raise _size_required(missing)
-        return _Told(name, stored_type, size, file.partSize, asked)
-
-    def _new_key(self, owner: str, told: "_Told", id: str | None = None) -> tuple[str, str]:
-        id = new_id() if id is None else id
-        return id, f"uploads/{owner}/{id}/{media.object_name(told.name)}"
-
-    def _announce(self, kind: Kind, owner: str, id: str, key: str, size: int | None) -> datetime:
-        """Count it, and put its marker; returns the bucket's time."""
-        counted = self.limits.admit(owner, id, size)
-        try:
-            return self.markers.put(kind, owner, id, key=key)
-        except StorageError:
-            # Should the marker stand after all: nobody has learned of a URL by which bytes could come.
-            self.limits.take_back(counted)
-            raise
-
-    def _create_record(
-        self,
-        owner: str,
-        id: str,
-        key: str,
-        told: "_Told",
-        now: datetime,
-        *,
-        upload_id: str | None = None,
-        part_size: int | None = None,
-        form_ends: datetime | None = None,
-        **facts: Any,
-    ) -> Stored:
-        record = Record(
-            id=id,
-            owner=owner,
-            state=State.UPLOADING,
-            created=now,
-            updated=now,
-            key=key,
-            name=told.name,
-            content_type=told.content_type,
-            size=told.size,
-            part_size=part_size,
-            upload_id=upload_id,
-            form_ends=form_ends,
-            options=told.asked.options,
-            metadata=told.asked.kept,
-            webhook=Webhook.of(told.asked),
-            **facts,
-        )
-        self.markers.owe(record)
-        return self.records.create(record)
-
-    def too_large(self, size: int) -> Problem:
-        """What to say of a recording that is larger than is accepted."""
-        limit = self.settings.max_upload_bytes
-        return Problem(
-            "too_large",
-            f"The recording has {size} bytes; at most {limit} are accepted. Split it or compress it.",
-            {"maxBytes": limit},
-        )
 
     # Sign and list
 
@@ -376,10 +101,10 @@ class Uploads:
             now=datetime.now(UTC),
         )
 
-    def sign_first(self, owner: str, begun: Begun, count: int) -> dict[int, str]:
+    def sign_first(self, owner: str, key: str, sealed: str, count: int) -> dict[int, str]:
         """Presigned URLs of the first parts of an upload: fewer than `count` where it has fewer."""
-        _, upload = self.opened(owner, begun.key, begun.upload_id)
-        return self.sign(owner, begun.key, begun.upload_id, range(1, min(count, upload.last_part) + 1))
+        _, upload = self.opened(owner, key, sealed)
+        return self.sign(owner, key, sealed, range(1, min(count, upload.last_part) + 1))
 
     def list_parts(self, owner: str, key: str, sealed: str) -> list[HeldPart]:
         """The finished parts. Asking for them counts as a sign of life.
@@ -474,6 +199,10 @@ class Uploads:
         if stored is None or stored.record.state in (State.EXPIRED, State.DELETED):
             raise ended_of(stored.record if stored is not None else None)
         self.give_up(owner, id)
+
+    def give_up(self, owner: str, id: str) -> None:
+        """Cancel an upload that cannot be finished; past `uploading` nothing changes. Can be repeated."""
+        self.transcriptions.cancel(owner, id, only=State.UPLOADING)
 
     def finish(self, owner: str, id: str, parts: Sequence[Part] | None = None) -> Stored:
         """Take an upload as far as it will go: exactly one transcription, however often called and by whom.
@@ -637,8 +366,7 @@ class Uploads:
 
     def judge(self, size: int, head: bytes) -> None:
         """What a recording must be, told by its size and first bytes: `too_large`, `unsupported_media`."""
-        if size > self.settings.max_upload_bytes:
-            raise self.too_large(size)
+        media.check_size(size, self.settings.max_upload_bytes)
         media.check_content(head)
 
     def end_if_outgrown(self, stored: Stored, parts: Sequence[HeldPart]) -> Stored:
@@ -704,19 +432,6 @@ def _to_completing(record: Record, now: datetime) -> Record | None:
     if record.state not in (State.UPLOADING, State.EXPIRED):
         return None
     return record.to(State.COMPLETING)
-
-
-def _size_required(missing: list[str]) -> Problem:
-    names = " and ".join(missing)
-    return Problem(
-        "size_required",
-        f"Declare {names} in the upload's metadata, in bytes: nothing of unknown size is taken here.",
-        {"missing": missing},
-    )
-
-
-def _begin_lost() -> Problem:
-    return Problem("begin_lost", "Beginning the upload took so long that it was given up. Begin it again.")
 
 
 def still_busy() -> Problem:

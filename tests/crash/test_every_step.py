@@ -135,7 +135,7 @@ def repeating(step: Step, *codes: str) -> Step:
 
 
 def begin(service: Service, case: Case) -> None:
-    service.uploads.begin(case.owner, "talk.wav", None, {})
+    service.intake.begin(case.owner, "talk.wav", None, {})
 
 
 def begin_counted(service: Service, case: Case) -> None:
@@ -143,7 +143,7 @@ def begin_counted(service: Service, case: Case) -> None:
 
 
 def begin_form(service: Service, case: Case) -> None:
-    service.uploads.begin_form(case.owner, "talk.wav", None, {})
+    service.intake.begin_form(case.owner, "talk.wav", None, {})
 
 
 def finish(service: Service, case: Case) -> None:

@@ -38,11 +38,11 @@ class Operation:
 
 
 def begin(service: Service, case: Case) -> None:
-    service.uploads.begin(case.owner, "talk.wav", None, {})
+    service.intake.begin(case.owner, "talk.wav", None, {})
 
 
 def begin_form(service: Service, case: Case) -> None:
-    service.uploads.begin_form(case.owner, "talk.wav", None, {})
+    service.intake.begin_form(case.owner, "talk.wav", None, {})
 
 
 def claim(service: Service, case: Case) -> None:

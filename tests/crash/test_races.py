@@ -241,7 +241,7 @@ def test_a_begin_that_wakes_after_the_sweep_ended_it_leaves_nothing(
     world: World, request_: str, key: str
 ) -> None:
     case = world.case()
-    held = Held(world, lambda service: service.uploads.begin(case.owner, "a.wav", None, {}), request_, key)
+    held = Held(world, lambda service: service.intake.begin(case.owner, "a.wav", None, {}), request_, key)
     with world.later(IDLE):
         sweep(world.service)
     refused(held.go_on, "begin_lost")
@@ -252,7 +252,7 @@ def test_a_form_that_is_handed_out_after_the_sweep_ended_it_is_not(world: World)
     case = world.case()
     held = Held(
         world,
-        lambda service: service.uploads.begin_form(case.owner, "a.wav", None, {}),
+        lambda service: service.intake.begin_form(case.owner, "a.wav", None, {}),
         "PutObject",
         "/records/",
     )
@@ -265,7 +265,7 @@ def test_a_form_that_is_handed_out_after_the_sweep_ended_it_is_not(world: World)
 def test_a_begin_and_a_sweep_that_both_write_the_record_agree(world: World) -> None:
     case = world.case()
     begin = Held(
-        world, lambda service: service.uploads.begin(case.owner, "a.wav", None, {}), "PutObject", "/records/"
+        world, lambda service: service.intake.begin(case.owner, "a.wav", None, {}), "PutObject", "/records/"
     )
     with world.later(IDLE):
         look = Held(world, sweep, "PutObject", "/records/")

@@ -81,7 +81,7 @@ class Move:
 
 
 def begin(service: Service, case: Case) -> None:
-    service.uploads.begin(case.owner, "talk.wav", None, {})
+    service.intake.begin(case.owner, "talk.wav", None, {})
 
 
 def finish(service: Service, case: Case) -> None:

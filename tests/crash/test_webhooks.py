@@ -42,7 +42,7 @@ class ToldWorld(World):
     @override
     def uploading(self, body: bytes = RECORDING, name: str = "talk.wav", *, diarize: bool = False) -> Case:
         case = Case(OWNER)
-        begun = self.service.uploads.begin(case.owner, name, None, self.hook)
+        begun = self.service.intake.begin(case.owner, name, None, self.hook)
         case.id, case.key, case.upload_id = begun.id, begun.key, begun.upload_id
         self.put_part(case, body)
         return case
@@ -115,7 +115,7 @@ def test_who_is_owed_a_notice_gets_it_wherever_somebody_dies(told: ToldWorld, na
 
 def test_a_begin_with_a_webhook_that_dies_leaves_nothing(told: ToldWorld) -> None:
     def begin(service: Service, case: Case) -> None:
-        service.uploads.begin(case.owner, "talk.wav", None, told.hook)
+        service.intake.begin(case.owner, "talk.wav", None, told.hook)
 
     ends = {None: frozenset({None, State.EXPIRED}), State.UPLOADING: EXPIRED}
     die_at_every_step(told, Operation(World.case, begin, ends))

@@ -173,7 +173,7 @@ class World:
     def uploading(self, body: bytes = RECORDING, name: str = "talk.wav", *, diarize: bool = False) -> Case:
         """All parts are sent, and complete has not been called."""
         case = Case(OWNER)
-        begun = self.service.uploads.begin(case.owner, name, None, {"diarize": diarize})
+        begun = self.service.intake.begin(case.owner, name, None, {"diarize": diarize})
         case.id, case.key, case.upload_id = begun.id, begun.key, begun.upload_id
         self.put_part(case, body)
         return case
@@ -195,7 +195,7 @@ class World:
     def form(self, body: bytes | None = None) -> Case:
         """A form is handed out; with a body, it has been used."""
         case = Case(OWNER)
-        form = self.service.uploads.begin_form(case.owner, "talk.wav", None, {})
+        form = self.service.intake.begin_form(case.owner, "talk.wav", None, {})
         case.id, case.key = form.id, form.key
         if body is not None:
             self.bucket.put(case.key, body, "audio/wav")

@@ -18,6 +18,7 @@ from bucketscribe import metrics
 from bucketscribe.api import openai
 from bucketscribe.api.app import create_app
 from bucketscribe.auth import Principal, Scope, SignIn, owner_slug
+from bucketscribe.intake import Begun
 from bucketscribe.keys import Keys, digest_of
 from bucketscribe.queue import Job, Queue
 from bucketscribe.records import Part, State, new_id
@@ -26,7 +27,6 @@ from bucketscribe.settings import Settings
 from bucketscribe.tokens import TokenKind, issue
 from bucketscribe.transcript import Transcript, render
 from bucketscribe.transcriptions import Facts
-from bucketscribe.uploads import Begun
 from fastapi.testclient import TestClient
 
 from tests.conftest import LaterBucket
@@ -136,7 +136,7 @@ class World:
         return self.keys.new("a test's", owner, scopes or tuple(Scope), expires)
 
     def upload(self, owner: str = ANN) -> Begun:
-        return self.service.uploads.begin(owner, "talk.wav", "audio/wav", {})
+        return self.service.intake.begin(owner, "talk.wav", "audio/wav", {})
 
     def part(self, begun: Begun) -> Part:
         """Send the recording as the first part."""

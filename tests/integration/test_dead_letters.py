@@ -62,7 +62,7 @@ def killed_before_its_claim(service: Service) -> None:
 
 def queued(service: Service) -> Job:
     """A recording that waits for a worker."""
-    begun = service.uploads.begin("local", "talk.wav", None, {})
+    begun = service.intake.begin("local", "talk.wav", None, {})
     stored = service.records.read("local", begun.id)
     assert stored is not None
     part = service.bucket.client.upload_part(

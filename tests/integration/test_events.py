@@ -282,7 +282,6 @@ def test_whatever_a_store_sends_is_answered_as_the_document_says(listener: TestC
 
     @examples(
         max_examples=25,
-        deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -140,7 +140,7 @@ ANY_NAME = st.lists(PIECES | st.text(ANY_CHARACTERS, max_size=20), max_size=30).
 
 
 @given(ANY_NAME, st.none() | st.sampled_from(["", "audio/wav", "text/html"]) | ANY_NAME)
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 def test_any_name_is_taken_or_refused_with_a_code(name: str, declared: str | None) -> None:
     try:
         told = check_declared(name, declared)
@@ -152,7 +152,7 @@ def test_any_name_is_taken_or_refused_with_a_code(name: str, declared: str | Non
 
 
 @given(ANY_NAME)
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @example("\ud800")
 def test_any_name_makes_a_key_below_its_owner_s_own_prefix(name: str) -> None:
     id = new_id()
@@ -164,7 +164,7 @@ def test_any_name_makes_a_key_below_its_owner_s_own_prefix(name: str) -> None:
 
 
 @given(ANY_NAME)
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 def test_any_name_makes_a_header_with_nothing_of_it_outside_its_place(name: str) -> None:
     assert told_name(content_disposition(name)) == name.encode(errors="replace").decode()
 

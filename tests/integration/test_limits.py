@@ -69,10 +69,10 @@ def test_no_more_uploads_and_forms_are_begun_than_may_be_open(service: Service, 
 
 def test_what_others_have_open_does_not_count(service: Service) -> None:
     small = limited(service, max_open_uploads=1)
-    small.uploads.begin("ann-0123456789abcdef", "talk.wav", None, {})
-    small.uploads.begin("ann-0123456789abcde", "talk.wav", None, {})
+    small.intake.begin("ann-0123456789abcdef", "talk.wav", None, {})
+    small.intake.begin("ann-0123456789abcde", "talk.wav", None, {})
     with pytest.raises(Problem, match="too_many_uploads"):
-        small.uploads.begin("ann-0123456789abcde", "talk.wav", None, {})
+        small.intake.begin("ann-0123456789abcde", "talk.wav", None, {})
 
 
 @pytest.mark.parametrize("end", ["abort", "complete", "expire"])
@@ -126,7 +126,7 @@ def test_no_more_bytes_are_begun_in_a_day_than_may_be(service: Service, bucket: 
 def test_what_others_have_begun_does_not_count(service: Service, bucket: LaterBucket) -> None:
     small = limited(service, max_daily_bytes=1000)
     noon(bucket)
-    small.uploads.begin("ann-0123456789abcdef", "talk.wav", None, {"size": 1000})
+    small.intake.begin("ann-0123456789abcdef", "talk.wav", None, {"size": 1000})
     assert begin(calling(small), size=1000).status_code == 200
 
 

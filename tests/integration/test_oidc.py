@@ -542,7 +542,7 @@ HEADERS = st.dictionaries(
 CLAIMS = st.dictionaries(
     st.sampled_from(["iss", "aud", "sub", "exp", "nbf", "iat", "jti", "x"]), JSON, max_size=4
 )
-some = examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+some = examples(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @some

@@ -172,7 +172,6 @@ def run(operation: Operation, way: Way, count: int, *, random: bool) -> None:
     check = given(data=st.data())(made_up(operation, way))
     examples(
         max_examples=count,
-        deadline=None,
         derandomize=not random,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -251,7 +251,7 @@ def test_a_task_is_found_by_the_name_its_client_gave_it(
     api: TestClient, service: Service, uploader: Uploader
 ) -> None:
     ids = [
-        service.uploads.open(OWNER, f"{name}.wav", None, {}, id=tasks.id_named(name)).record.id
+        service.intake.open(OWNER, f"{name}.wav", None, {}, id=tasks.id_named(name)).record.id
         for name in (UNKNOWN, "another", UNKNOWN)
     ]
     uploader.begin()
@@ -399,7 +399,7 @@ def test_a_socket_needs_a_key_or_a_ticket(service: Service, bucket: LaterBucket)
         keys.new("a test's", BOB, (Scope.READ,), None),
     )
     uploader = keys.new("a test's", ANN, (Scope.UPLOAD,), None)
-    id = guarded.uploads.open(ANN, "talk.wav", None, {}).record.id
+    id = guarded.intake.open(ANN, "talk.wav", None, {}).record.id
     app = create_app(guarded)
     with listening(app) as port, calling(guarded) as api:
         url = f"ws://127.0.0.1:{port}/ws/tasks/{id}"

@@ -476,7 +476,7 @@ def test_an_id_that_is_none_is_unknown(api: TestClient) -> None:
 
 
 def test_what_comes_by_another_way_is_no_tus_upload(api: TestClient, service: Service) -> None:
-    begun = service.uploads.begin("local", "talk.wav", None, {})
+    begun = service.intake.begin("local", "talk.wav", None, {})
     upload = TusUpload(api, f"{ENDPOINT}{begun.id}")
     assert upload.head().status_code == 404
     refused(upload.patch(0, b"x"), 404, "no_such_upload")

@@ -155,7 +155,7 @@ def test_an_expired_url_is_refused_by_the_bucket(service: Service) -> None:
     # A URL signed in the past, so that nobody waits for one to expire.
     from datetime import UTC, datetime, timedelta
 
-    begun = service.uploads.begin("local", "talk.wav", "audio/wav", {})
+    begun = service.intake.begin("local", "talk.wav", "audio/wav", {})
     key = begun.key
     url = service.presigner.part(
         key, "any", 1, expires_seconds=60, now=datetime.now(UTC) - timedelta(seconds=120)

@@ -58,7 +58,7 @@ def test_a_recording_of_silence_is_cut_too() -> None:
     assert len(cuts) == 5
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 40_000), st.floats(12, 60), st.integers(0, 9))
 def test_cuts_do_not_depend_on_how_the_samples_are_handed_over(block: int, seconds: float, seed: int) -> None:
     samples = noise(seconds, seed)

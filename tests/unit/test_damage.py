@@ -173,7 +173,7 @@ def test_there_is_no_more_than_half_a_day_of_silence_in_all() -> None:
 
 
 @pytest.mark.parametrize("kind", FUZZED)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @having(data=st.data())
 def test_chance_in_a_recording_gives_sound_or_a_plain_answer(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(short(kind))

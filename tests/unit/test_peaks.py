@@ -23,7 +23,7 @@ def noise(count: int) -> Samples:
     return np.random.default_rng(count).uniform(-1, 1, count).astype(np.float32)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 3_000_000), st.integers(100, 50_000))
 def test_each_point_is_the_lowest_and_highest_of_its_samples(count: int, block: int) -> None:
     samples = noise(count)

@@ -27,7 +27,7 @@ from bucketscribe.settings import Settings
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 KEY, SECRET, TOKEN = "AKIDEXAMPLE", "secret/+=key", "token/+=" * 20
@@ -133,7 +133,6 @@ def capturing(endpoint: str, path_style: bool) -> s3.S3:
     return s3.S3(bucket.client, bucket.name)
 
 
-@settings(deadline=None)  # the first of each kind makes a client
 @given(
     endpoint=st.sampled_from(["http://127.0.0.1:8333", "https://s3.example.com"]),
     path_style=st.booleans(),

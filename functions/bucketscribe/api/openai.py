@@ -196,7 +196,7 @@ class _Asked:
     def _begin(self, filename: str, content_type: str | None, fields: Fields) -> Stored:
         # What is wrong with fields that come before the file is told before its bytes are taken.
         form = self._read(fields)
-        return self._service.uploads.open(
+        return self._service.intake.open(
             self._owner,
             filename,
             content_type,

@@ -155,7 +155,7 @@ class _Sending:
     def _open(self, filename: str, content_type: str | None, fields: Fields) -> Stored:
         metadata, ignored = self._understood(fields)
         try:
-            return self._service.uploads.open(
+            return self._service.intake.open(
                 self._owner,
                 filename,
                 content_type,

@@ -152,8 +152,10 @@ class FormAnswer(BaseModel):
     responses=problems(*_REFUSED_BEGINS),
 )
 def begin(request: BeginRequest, service: TheService, owner: TheOwner) -> BeginAnswer:
-    begun = service.uploads.begin(owner, request.filename, request.type, request.metadata)
-    urls = service.uploads.sign_first(owner, begun, request.sign) if request.sign else None
+    begun = service.intake.begin(owner, request.filename, request.type, request.metadata)
+    urls = (
+        service.uploads.sign_first(owner, begun.key, begun.upload_id, request.sign) if request.sign else None
+    )
     return BeginAnswer(
         key=begun.key,
         uploadId=begun.upload_id,
@@ -199,7 +201,7 @@ def params(
         for key, value in request.query_params.multi_items()
         if key.startswith("metadata[") and key.endswith("]") and value not in _ABSENT
     }
-    form = service.uploads.begin_form(owner, filename, type, metadata)
+    form = service.intake.begin_form(owner, filename, type, metadata)
     return FormAnswer(
         url=form.url,
         fields=form.fields,
