@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 
 from . import media
@@ -114,6 +115,8 @@ class Concatenation:
         Raises the Problems of `TusUploads.create`, and `invalid_concatenation`.
         """
         told = read_upload_metadata(metadata)
+        if len(set(ids)) < len(ids):
+            raise _no_concatenation("A partial upload is named twice. Name each of them once.")
         id = final_id(ids)
         stored = self.uploads.records.read(owner, id)
         if stored is not None:
@@ -123,8 +126,10 @@ class Concatenation:
         partials = [self._usable(owner, one, id) for one in ids]
         size = sum(partial.length or 0 for partial in partials)
         media.check_size(size, self.intake.settings.max_upload_bytes)
+        # Until there is a record, this is what keeps the sweep from them.
+        now = self.bucket.now()
         for partial in partials:
-            self.partials.change(owner, partial.id, lambda now_is: _used(now_is, id))
+            self.partials.change(owner, partial.id, lambda now_is: _used(now_is, id, now))
         return self.intake.open_final(
             owner,
             told.name or UNNAMED,
@@ -132,7 +137,8 @@ class Concatenation:
             told.options,
             size=size,
             tus=Tus(metadata=metadata, partials=tuple(ids)),
-            ignored=told.ignored,
+            # Its id is told by its parts.
+            ignored=told.ignored if told.task is None else (*told.ignored, "taskId"),
             id=id,
         )
 
@@ -140,8 +146,8 @@ class Concatenation:
         found = self.partials.read(owner, id)
         if found is None:
             raise _no_concatenation(f"There is no partial upload {id[:64]!r}; upload that part again.")
-        partial = found[0]
-        _used(partial, final)
+        partial, _, now = found
+        _used(partial, final, now)
         try:
             return self.partials.finish(partial)
         except Problem as problem:
@@ -237,9 +243,7 @@ def _no_concatenation(detail: str) -> Problem:
     return Problem("invalid_concatenation", detail)
 
 
-def _used(partial: Partial, final: str) -> Partial | None:
-    if partial.used_by is None:
-        return partial.model_copy(update={"used_by": final})
-    if partial.used_by != final:
+def _used(partial: Partial, final: str, now: datetime) -> Partial:
+    if partial.used_by not in (None, final):
         raise _no_concatenation(f"The partial upload {partial.id} belongs to another upload already.")
-    return None
+    return partial.model_copy(update={"used_by": final, "used": now})

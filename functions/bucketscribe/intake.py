@@ -133,7 +133,7 @@ class Intake:
         """
         told = self._check(filename, content_type, metadata, (), size)
         if told.size is None and at_most is None and self.settings.require_size:
-            raise _size_required(["size"])
+            raise _size_required(["size"]) if tus is None else _length_required()
         if at_most is not None:
             media.check_size(at_most, self.settings.max_upload_bytes)
         return self._open(
@@ -157,6 +157,17 @@ class Intake:
         except Conflict:
             self.bucket.abort_uploads(key, upload_id)
             raise _begin_lost() from None
+
+    @_refusals_counted()
+    def check_partial(self, length: int | None) -> None:
+        """See that a partial upload by tus may have this length, None if that is told later.
+
+        Raises Problem `too_large`, `size_required`.
+        """
+        if length is not None:
+            media.check_size(length, self.settings.max_upload_bytes)
+        elif self.settings.require_size:
+            raise _length_required()
 
     def open_final(
         self,
@@ -241,7 +252,7 @@ class Intake:
         stored_type = media.check_declared(name, content_type or file.type)
         size = file.size if size is None else size
         if size == 0:
-            raise Problem("unsupported_media", "The file is empty; choose one that holds a recording.")
+            raise media.empty()
         if size is not None:
             media.check_size(size, self.settings.max_upload_bytes)
         missing = [name for name in sizes if getattr(file, name) is None]
@@ -304,6 +315,15 @@ def _size_required(missing: list[str]) -> Problem:
         "size_required",
         f"Declare {names} in the upload's metadata, in bytes: nothing of unknown size is taken here.",
         {"missing": missing},
+    )
+
+
+def _length_required() -> Problem:
+    return Problem(
+        "size_required",
+        "Send Upload-Length, the size in bytes, when the upload begins, and not Upload-Defer-Length: nothing "
+        "of unknown size is taken here.",
+        {"missing": ["Upload-Length"]},
     )
 
 

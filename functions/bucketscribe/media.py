@@ -204,6 +204,11 @@ def too_large(size: int, limit: int) -> Problem:
     )
 
 
+def empty() -> Problem:
+    """What to say of a recording of no bytes."""
+    return Problem("unsupported_media", "The file is empty; choose one that holds a recording.")
+
+
 def check_size(size: int, limit: int) -> None:
     """Raises Problem `too_large`. Sizes in bytes."""
     if size > limit:

@@ -24,13 +24,13 @@ from .errors import Problem
 from .limits import Limits
 from .markers import Kind, Marker, Markers
 from .part_writer import PART_BYTES
-from .records import is_id, new_id
+from .records import Records, State, is_id, new_id
 from .settings import Settings
 from .tus_append import Place, held_now, with_last_part
 from .uploads import ended_of
 
 WAITS = timedelta(hours=1)
-"""How long one that is finished waits for the upload that is put together of it."""
+"""How long one that is finished waits for the upload that is put together of it, and then for its record."""
 
 TRIES = 10
 
@@ -51,6 +51,8 @@ class Partial(BaseModel):
     etag: str = ""
     used_by: str | None = None
     """The upload it belongs to."""
+    used: datetime | None = None
+    """When that upload was last begun."""
     removed: datetime | None = None
     expired: bool = False
     """Nobody has given it up: it was idle for too long, or waited too long."""
@@ -86,9 +88,12 @@ def _key(owner: str, id: str) -> str:
 class Partials:
     """The partial uploads in a bucket."""
 
-    def __init__(self, settings: Settings, bucket: Bucket, markers: Markers, limits: Limits) -> None:
+    def __init__(
+        self, settings: Settings, bucket: Bucket, records: Records, markers: Markers, limits: Limits
+    ) -> None:
         self.settings = settings
         self.bucket = bucket
+        self.records = records
         self.markers = markers
         self.limits = limits
 
@@ -196,18 +201,27 @@ class Partials:
 
         return self.change(partial.owner, partial.id, edit)
 
-    def remove(self, owner: str, id: str, *, expired: bool = False) -> None:
-        """Remove one; whoever writes to it finds that out. One that is gone is fine."""
+    def remove(self, owner: str, id: str, *, expired: bool = False, judged: Partial | None = None) -> None:
+        """Remove one, with `judged` only as it was then; one that is gone is fine.
+
+        Whoever writes to it finds that out.
+        """
         found = self.read(owner, id)
         if found is None:
             return
         told = {"removed": found[2], "expired": expired}
+
+        def edit(now_is: Partial) -> Partial | None:
+            return now_is.model_copy(update=told) if judged in (None, now_is) else None
+
         try:
-            partial = self.change(owner, id, lambda now_is: now_is.model_copy(update=told))
+            partial = self.change(owner, id, edit)
         except Problem as problem:
             if problem.code == "no_such_upload":
                 return
             raise
+        if partial.removed is None:
+            return
         self._empty(partial, but=_key(owner, id))
 
     def _empty(self, partial: Partial, but: str | None = None) -> None:
@@ -234,27 +248,31 @@ class Partials:
                 self.markers.remove(Kind.PARTIALS, owner, id)
             return
         if partial.finished is not None:
-            seen = max(partial.finished, self._seen(owner, id) or partial.finished)
-            if now - seen > WAITS:
-                self.remove(owner, id, expired=True)
+            signs = [partial.finished, partial.used or partial.finished, *self._seen(owner, id)]
+            if now - max(signs) > WAITS and not self._is_in_use(partial):
+                self.remove(owner, id, expired=True, judged=partial)
             return
         held = held_now(self.bucket, partial.place(self.settings.max_upload_bytes))
         if held is None or held.offset == partial.length:
-            try:
+            # Where that fails, a server may still be making the object.
+            with suppress(Problem):
                 self.finish(partial)
-            except Problem:
-                self.remove(owner, id)
-            return
-        signs = [partial.created, *(part.modified for part in (*held.parts, *held.late))]
+                return
+        signs = [partial.created, *self._seen(owner, id)]
         signs += [entry.modified for entry in self.bucket.listing(partial.prefix)]
-        if (seen_at := self._seen(owner, id)) is not None:
-            signs.append(seen_at)
-        if now - max(signs) > idle:
-            self.remove(owner, id, expired=True)
+        if held is not None:
+            signs += [part.modified for part in (*held.parts, *held.late)]
+        if now - max(signs) > (idle if held is not None else max(idle, WAITS)):
+            self.remove(owner, id, expired=held is not None, judged=partial)
 
-    def _seen(self, owner: str, id: str) -> datetime | None:
+    def _is_in_use(self, partial: Partial) -> bool:
+        """Whether the upload that it belongs to may still copy it."""
+        stored = None if partial.used_by is None else self.records.read(partial.owner, partial.used_by)
+        return stored is not None and stored.record.state in (State.UPLOADING, State.COMPLETING)
+
+    def _seen(self, owner: str, id: str) -> list[datetime]:
         read = self.markers.read(Kind.PARTIALS, owner, id)
-        return None if read is None or "seen" not in read[0] else datetime.fromisoformat(read[0]["seen"])
+        return [] if read is None or "seen" not in read[0] else [datetime.fromisoformat(read[0]["seen"])]
 
 
 def _body(partial: Partial) -> bytes:

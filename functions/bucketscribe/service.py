@@ -69,7 +69,7 @@ class Service:
         uploads = Uploads(settings, bucket, records, markers, transcriptions, presigner)
         limits = Limits(settings, bucket)
         intake = Intake(settings, bucket, records, markers, limits, presigner)
-        partials = Partials(settings, bucket, markers, limits)
+        partials = Partials(settings, bucket, records, markers, limits)
         letters = settings.dead_letters_url
         dead_letters = DeadLetters(transcriptions, Queue(queue.client, letters) if letters else None)
         inbox = Inbox(settings, bucket, uploads)

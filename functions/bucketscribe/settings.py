@@ -136,7 +136,9 @@ class Settings(BaseSettings):
         "mode any. On a Lambda its gateway's limit counts instead.",
     )
     require_size: bool = Field(
-        False, description="Whether an upload must declare `size` and `partSize` when it begins."
+        False,
+        description="Whether an upload must declare `size` and `partSize` when it begins; by tus, "
+        "`Upload-Length`.",
     )
 
     # Uploads

@@ -21,11 +21,11 @@ from .errors import Problem
 from .intake import Intake
 from .markers import Kind
 from .partials import Partial, Partials, prefix_of
-from .records import Part, Record, State, Stored, Tus
+from .records import Part, Record, State, Stored, Tus, is_id
 from .settings import Settings
 from .tasks import id_named
 from .tus_append import Appending, Gone, Place, WrongOffset, held_now, with_last_part
-from .tus_lock import Lock, Locked, LockLost
+from .tus_lock import Lock, Locked, LockLost, knock
 from .tus_metadata import UNNAMED, read_upload_metadata
 from .uploads import Uploads, answer_of, ended_of
 
@@ -81,8 +81,7 @@ class TusUploads:
         """
         told = read_upload_metadata(metadata)
         if partial:
-            if length is not None:
-                media.check_size(length, self.settings.max_upload_bytes)
+            self.intake.check_partial(length)
             return self._of_partial(self.partials.begin(owner, length, metadata), 0)
         stored = self.intake.open(
             owner,
@@ -135,6 +134,15 @@ class TusUploads:
 
     # Appending
 
+    def knock(self, owner: str, id: str) -> None:
+        """Tell whoever writes to an upload that another waits. Raises Problem `upload_locked` if one does."""
+        if not is_id(id):
+            return
+        try:
+            knock(self.bucket, f"{prefix_of(owner, id)}lock")
+        except Locked:
+            raise locked() from None
+
     def append(
         self, owner: str, id: str, offset: int, length: int | None, *, coming: int | None, summed: bool
     ) -> Appending | Status:
@@ -144,28 +152,30 @@ class TusUploads:
         Problem `offset_mismatch`, `upload_locked`, `not_appendable`, `invalid_tus_request`, `too_large`,
         `body_too_large`, `no_such_upload`, `upload_expired`, and what a recording was refused for.
         """
-        stored = self.records.read(owner, id)
-        if stored is None:
-            partial, now = self.partials.get(owner, id)
-            place, known = self._place_of(partial), partial.length
-            ended = partial.length if partial.finished else None
-        else:
-            tus, record, now = _of_tus(stored), stored.record, stored.at
-            if tus.partials:
-                raise Problem("not_appendable", "This upload is put together of others; append to those.")
-            place, known = self._place(record), record.size
-            ended = None if record.state is State.UPLOADING else answer_of(record).size
-        self._check_length(known, length, offset)
+        place, ended, now = self._target(owner, id)
+        self._check_length(place.length, length, offset)
         if ended is not None:
             self._check_nothing_comes(ended, offset, coming)
             return self.status(owner, id)
-        if known is None and length is not None:
-            place = replace(place, length=length)
+        if length == 0 and not place.is_partial:
+            raise media.empty()
         try:
             lock = Lock.take(self.bucket, place.lock, now)
-            appending = Appending(self.bucket, place, lock, offset, summed=summed)
         except Locked:
             raise locked() from None
+        try:
+            if place.length is None:
+                # Whoever had the lock before may have told it.
+                place = self._target(owner, id)[0]
+                self._check_length(place.length, length, offset)
+            declares = length if place.length is None else None
+            if declares is not None:
+                place = replace(place, length=declares)
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            appending = Appending(self.bucket, place, lock, offset, summed=summed)
         except WrongOffset as wrong:
             raise _wrong_offset(wrong.offset, offset) from None
         except LockLost:
@@ -178,12 +188,26 @@ class TusUploads:
             most = place.most if place.length is None else place.length
             if coming is not None and offset + coming > most:
                 raise self.too_much(place.length, offset + coming)
-            if known is None and length is not None:
-                self._declare(owner, id, length, is_partial=place.is_partial)
+            appending.declares = declares
+            if not summed:
+                # Before its bytes: clients tell it once, and go by what they are told of it afterwards.
+                self._declare(owner, id, appending)
         except BaseException:
             lock.release()
             raise
         return appending
+
+    def _target(self, owner: str, id: str) -> tuple[Place, int | None, datetime]:
+        """Where an upload's bytes go, its size if it has ended, and the bucket's time."""
+        stored = self.records.read(owner, id)
+        if stored is None:
+            partial, now = self.partials.get(owner, id)
+            return self._place_of(partial), partial.length if partial.finished else None, now
+        record = stored.record
+        if _of_tus(stored).partials:
+            raise Problem("not_appendable", "This upload is put together of others; append to those.")
+        ended = None if record.state is State.UPLOADING else answer_of(record).size
+        return self._place(record), ended, stored.at
 
     def _check_length(self, known: int | None, told: int | None, offset: int) -> None:
         if told is None:
@@ -206,15 +230,18 @@ class TusUploads:
             return media.too_large(coming, self.settings.max_upload_bytes)
         return Problem("body_too_large", f"The upload has {length} bytes in all; more than is left came.")
 
-    def _declare(self, owner: str, id: str, length: int, *, is_partial: bool) -> None:
-        """Write down a length that was left open."""
+    def _declare(self, owner: str, id: str, appending: Appending) -> None:
+        """Write down a length that was left open, if one is told now."""
+        length, appending.declares = appending.declares, None
+        if length is None:
+            return
 
         def told(record: Record, now: datetime) -> Record | None:
             if record.state is not State.UPLOADING or record.size is not None:
                 return None
             return record.to(State.UPLOADING, size=length)
 
-        if is_partial:
+        if appending.place.is_partial:
             self.partials.change(owner, id, lambda now_is: now_is.model_copy(update={"length": length}))
         else:
             self.records.change(owner, id, told)
@@ -222,9 +249,14 @@ class TusUploads:
     def save(self, owner: str, id: str, appending: Appending) -> Appended:
         """Keep what came. Raises Problem `upload_locked`, `no_such_upload`, …; StorageError."""
         try:
+            self._declare(owner, id, appending)
+        except BaseException:
+            appending.end()
+            raise
+        try:
             offset = appending.save()
         except LockLost:
-            raise locked() from None
+            raise self._why_lost(owner, id) from None
         except Gone:
             raise self._why_gone(owner, id) from None
         now = appending.lock.at
@@ -235,9 +267,18 @@ class TusUploads:
         try:
             appending.drop()
         except LockLost:
-            raise locked() from None
+            raise self._why_lost(owner, id) from None
         except Gone:
             raise self._why_gone(owner, id) from None
+
+    def _why_lost(self, owner: str, id: str) -> Problem:
+        """The lock was another's, or went with an upload that has ended."""
+        stored = self.records.read(owner, id)
+        if stored is not None and stored.record.state is State.UPLOADING:
+            return locked()
+        if stored is None and self.partials.read(owner, id) is not None:
+            return locked()
+        return self._why_gone(owner, id)
 
     def _why_gone(self, owner: str, id: str) -> Problem:
         stored = self.records.read(owner, id)
@@ -304,7 +345,12 @@ class TusUploads:
         held = held_now(self.bucket, self._place(record))
         if held is None or held.offset != record.size:
             return False
-        self.uploads.finish(record.owner, record.id, self._all_parts(record))
+        try:
+            self.uploads.finish(record.owner, record.id, self._all_parts(record))
+        except Problem as problem:
+            # It ends as any other that is idle.
+            log.warning("parts are refused", id=record.id, owner=record.owner, code=problem.code)
+            return False
         return True
 
     def signs(self, record: Record) -> list[datetime]:

@@ -17,13 +17,16 @@ With a checksum, what parts are sent before the sum is known do not count until 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NoReturn, cast
 
-from .bucket import Bucket, Conflict, UploadGone
+from .bucket import Bucket, Conflict, Listed, UploadGone
 from .bucket import Part as HeldPart
-from .part_writer import PartWriter
+from .part_writer import AT_ONCE, PartWriter
 from .records import Part
 from .tus_lock import Content, Lock, LockLost, read_lock
+
+LOOKS = 3
+"""At an upload to which somebody appends meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,13 @@ def look(bucket: Bucket, place: Place, lock: Content | None) -> Held | None:
         return None
     listed, at = told
     void = set() if lock is None else {(number, _bare(etag)) for number, etag in lock.void}
-    counted = {part.number: part for part in listed if (part.number, _bare(part.etag)) not in void}
+    sure = {} if lock is None else {number: _bare(etag) for number, etag in lock.sure}
+    counted = {
+        part.number: part
+        for part in listed
+        if (part.number, _bare(part.etag)) not in void
+        and sure.get(part.number, _bare(part.etag)) == _bare(part.etag)
+    }
     accepted = None if lock is None else lock.accepted
     size = place.part_bytes
     last = len(counted) if accepted is None else accepted // size
@@ -146,20 +155,24 @@ class Appending:
         self.lock = lock
         self._summed = summed
         self._unsure = False
+        self.declares: int | None = None
+        """The upload's length, where this PATCH tells it and it is not written down yet."""
         try:
-            held = self._look()
+            held = self._look(others=True)
             if held.offset != offset:
                 raise WrongOffset(held.offset)
             self._start = held.start
-            self._tail, self._etag = b"", ""
+            tail, self._etag = b"", ""
             if held.tail:
                 document = bucket.get(place.tail(held.start))
                 if document is None or len(document.body) != held.tail:
                     raise LockLost
-                self._tail, self._etag = document.body, document.etag
+                tail, self._etag = document.body, document.etag
         except BaseException:
             lock.release()
             raise
+        # The writer has its bytes, and may come to have twice as many more.
+        self._tail = len(tail)
         self._offset = offset
         self.writer = PartWriter(
             bucket,
@@ -167,27 +180,37 @@ class Appending:
             place.upload_id,
             part_bytes=place.part_bytes,
             held=held.start // place.part_bytes,
-            head=self._tail,
+            head=tail,
             most=place.most if place.length is None else place.length,
             before_part=self._before_part,
         )
 
-    def _look(self) -> Held:
+    def _look(self, *, others: bool) -> Held:
+        """What is held; of bytes whose sum is not known, and were sent by `others` or by us, none."""
+        unsure = self.lock.content.accepted is not None
+        tails = list(self.bucket.listing(self.place.tail(""))) if unsure else []
         held = look(self.bucket, self.place, self.lock.content)
         if held is None:
             raise Gone
-        if self.lock.content.accepted is not None:
+        if unsure:
             # Whoever sent what is behind that has died before its sum was known.
             # First its tail, which would count once the parts before it are there again.
-            self._remove_tails_but(held.start)
-            void = (*self.lock.content.void, *_named(held.late))
-            self.lock.avoid(tuple(dict.fromkeys(void)))
+            self._remove(entry for entry in tails if entry.key != self.place.tail(held.start))
+            content = self.lock.content
+            void = (*content.void, *_named(held.late))
+            doubtful = content.doubtful
+            if others:
+                # So many may still be on their way.
+                last = max((part.number for part in (*held.parts, *held.late)), default=0)
+                doubtful = max(doubtful, last + AT_ONCE)
+            self.lock.settle(tuple(dict.fromkeys(void)), doubtful, content.sure)
         return held
 
-    def _remove_tails_but(self, start: int) -> None:
-        for entry in list(self.bucket.listing(self.place.tail(""))):
-            if entry.key != self.place.tail(start):
-                self.bucket.delete(entry.key)
+    def _remove(self, tails: Iterable[Listed]) -> None:
+        """Remove tails; none where another is the writer by now, who may have acknowledged them."""
+        for entry in tails:
+            self.lock.renew()
+            self.bucket.delete_if(entry.key, entry.etag)
 
     def _before_part(self) -> None:
         self.lock.check()
@@ -207,7 +230,8 @@ class Appending:
         Raises Gone, LockLost, and StorageError: then what the bucket holds is what counts.
         """
         try:
-            rest = self.writer.flush()
+            # The bucket takes whatever is like bytes; of many at once copies would add up.
+            rest = cast("bytes", self.writer.flush())
             self._summed = False
             if self.whole:
                 self.writer.end()
@@ -218,14 +242,26 @@ class Appending:
             if self._tail and (start != self._start or self.whole):
                 self.bucket.delete(self.place.tail(self._start))
         except UploadGone:
+            self.end()
             raise Gone from None
-        finally:
-            self._end()
+        except BaseException:
+            self.end()
+            raise
+        if not self.end():
+            self._came_late(start)
         return self.writer.size
+
+    def _came_late(self, start: int) -> NoReturn:
+        """The lock was gone: to another writer, who counts what is there, or with the whole upload."""
+        if self.bucket.list_parts(self.place.key, self.place.upload_id) is None:
+            # Perhaps it had been emptied before this came.
+            self.bucket.delete(self.place.tail(start))
+            raise Gone
+        raise LockLost
 
     def _save_tail(self, rest: bytes) -> None:
         start = self.writer.size - len(rest)
-        if not rest or (start == self._start and rest == self._tail):
+        if not rest or (start == self._start and len(rest) == self._tail):
             return
         key = self.place.tail(start)
         self.lock.check()
@@ -235,15 +271,23 @@ class Appending:
             else:
                 self.bucket.create(key, rest, "application/octet-stream")
         except Conflict:
-            # The answer to our own write may have been lost.
             document = self.bucket.get(key)
-            if document is None or document.body != rest:
+            if document is None:
+                raise LockLost from None
+            if document.body == rest:
+                # The answer to our own write was lost.
+                return
+            # If it is still ours to write, one who was frozen has come late, and was told nothing.
+            self.lock.renew()
+            try:
+                self.bucket.replace(key, rest, document.etag, "application/octet-stream")
+            except Conflict:
                 raise LockLost from None
 
     def _settle(self) -> None:
         """All that was sent counts from now on, and what others have sent behind it does not."""
         content = self.lock.content
-        if not self._unsure and not content.void:
+        if not self._unsure and not content.void and not content.doubtful:
             return
         told = self.bucket.list_parts(self.place.key, self.place.upload_id)
         if told is None:
@@ -251,22 +295,25 @@ class Appending:
         ours = {(part.number, _bare(part.etag)) for part in self.writer.sent}
         standing = {(part.number, _bare(part.etag)) for part in told[0]}
         known = {(number, _bare(etag)) for number, etag in content.void}
-        self.lock.avoid(tuple(sorted((known & standing) - ours)))
+        sure = dict(content.sure) | {number: etag for number, etag in ours if number <= content.doubtful}
+        self.lock.settle(
+            tuple(sorted((known & standing) - ours)), content.doubtful, tuple(sorted(sure.items()))
+        )
 
     def drop(self) -> None:
         """Keep nothing of what came, and let the next writer in. Raises LockLost, Gone, and StorageError."""
         try:
             self.writer.cancel()
             if self._unsure:
-                self._look()
+                self._look(others=False)
         finally:
-            self._end()
+            self.end()
 
-    def _end(self) -> None:
+    def end(self) -> bool:
+        """Let the next writer in; False if one was in already."""
         # Writer and appending name each other, and may stay until the next collection: not with their bytes.
         self.writer.cancel()
-        self._tail = b""
-        self.lock.release()
+        return self.lock.release()
 
 
 def _named(parts: Iterable[HeldPart]) -> tuple[tuple[int, str], ...]:
@@ -279,4 +326,10 @@ def _bare(etag: str) -> str:
 
 def held_now(bucket: Bucket, place: Place) -> Held | None:
     """How far an upload is that perhaps somebody appends to; None if S3 does not know it any more."""
-    return look(bucket, place, read_lock(bucket, place.lock))
+    held = None
+    for _ in range(LOOKS):
+        before, held = held, look(bucket, place, read_lock(bucket, place.lock))
+        # Where there is no tail, it may have become a part since the parts were listed.
+        if held is None or held.tail or held.start == place.length or (before and before.start == held.start):
+            break
+    return held

@@ -11,6 +11,8 @@ that lost its connection gets in. Besides, it holds what must outlive a writer:
   not count: its writer has died, or has not seen the sum yet.
 - `void`: parts, by number and ETag, of bytes whose checksum was wrong. Some servers list them still when they
   were written anew.
+- `doubtful`: up to this number, one who was taken over before its sum was known may have parts on their way.
+  `sure` are those that were sent since, by number and ETag: no other of the same number counts.
 """
 
 import os
@@ -42,6 +44,9 @@ class LockLost(Exception):
     """It was taken over, or removed with all the rest; or it was not renewed in time."""
 
 
+Parts = tuple[tuple[int, str], ...]
+
+
 class Content(BaseModel):
     """What stands in the object. Without `token` nobody holds it; `renewed` is the bucket's time."""
 
@@ -49,9 +54,16 @@ class Content(BaseModel):
     renewed: datetime
     wanted: bool = False
     accepted: int | None = None
-    void: tuple[tuple[int, str], ...] = ()
+    void: Parts = ()
+    doubtful: int = 0
+    sure: Parts = ()
     # No two versions may be equal: an ETag is the MD5 of the body.
     write: str = ""
+
+    @property
+    def outlives(self) -> bool:
+        """Whether it must stay when its holder lets go."""
+        return bool(self.void or self.doubtful) or self.accepted is not None
 
     def over(self, now: datetime) -> bool:
         """Whether it can be taken: nobody holds it, or the lease is over, by a whole second more."""
@@ -66,6 +78,29 @@ def read_lock(bucket: Bucket, key: str) -> Content | None:
     """What stands in a lock, held or not; None where there is none."""
     document = bucket.get(key)
     return None if document is None else Content.model_validate_json(document.body)
+
+
+def knock(bucket: Bucket, key: str) -> None:
+    """Raises Locked, having left a note, if somebody holds it."""
+    for _ in range(TRIES):
+        document = bucket.get(key)
+        if document is None:
+            return
+        found = Content.model_validate_json(document.body)
+        if found.over(document.at):
+            return
+        try:
+            _leave_note(bucket, key, found, document.etag)
+        except Conflict:
+            continue
+        break
+    raise Locked
+
+
+def _leave_note(bucket: Bucket, key: str, found: Content, etag: str) -> None:
+    """Say that somebody waits, if nobody has. Raises Conflict if it is another version by now."""
+    if not found.wanted:
+        bucket.replace(key, found.model_copy(update={"wanted": True}).body(), etag)
 
 
 @dataclass(slots=True)
@@ -103,9 +138,7 @@ class Lock:
                     # Our own, of which the answer was lost.
                     return cls(bucket, key, found, document.etag, document.at, asked)
                 if not found.over(document.at):
-                    if not found.wanted:
-                        noted = found.model_copy(update={"wanted": True})
-                        bucket.replace(key, noted.body(), document.etag)
+                    _leave_note(bucket, key, found, document.etag)
                     raise Locked
                 ours = {"token": content.token, "renewed": document.at, "wanted": False}
                 taken = found.model_copy(update=ours)
@@ -135,9 +168,9 @@ class Lock:
         """Write down up to where all is good, before parts are sent that may be wrong. Raises LockLost."""
         self._change({"accepted": offset})
 
-    def avoid(self, void: tuple[tuple[int, str], ...]) -> None:
+    def settle(self, void: Parts, doubtful: int = 0, sure: Parts = ()) -> None:
         """Write down which parts count for nothing, and that all others do. Raises LockLost."""
-        self._change({"accepted": None, "void": void})
+        self._change({"accepted": None, "void": void, "doubtful": doubtful, "sure": sure})
 
     def _change(self, changes: dict[str, object]) -> Content:
         with self._mutex:
@@ -163,20 +196,28 @@ class Lock:
             raise LockLost
         self.content, self._etag = content, document.etag
 
-    def release(self) -> None:
-        """Let go. Where parts are void or not accepted yet, that stays. One that is lost is left alone."""
+    def release(self) -> bool:
+        """Let go; False if it was lost before. What must outlive its holder stays."""
+        try:
+            self.check()
+        except LockLost:
+            # Perhaps only late.
+            try:
+                self.renew()
+            except LockLost:
+                return False
         with self._mutex:
             for _ in range(TRIES):
                 try:
-                    self.check()
                     if self._let_go():
-                        return
+                        return True
                     self._read_again()
                 except LockLost:
-                    return
+                    break
+        return False
 
     def _let_go(self) -> bool:
-        if not self.content.void and self.content.accepted is None:
+        if not self.content.outlives:
             return self.bucket.delete_if(self.key, self._etag)
         free = self.content.model_copy(update={"token": None, "wanted": False})
         try:

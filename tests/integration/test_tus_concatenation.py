@@ -1,13 +1,15 @@
 """tus concatenation: partial uploads, as of a client that sends several at once, become one recording."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import httpx2
 import pytest
 from bucketscribe.auth import Scope
+from bucketscribe.bucket import Written
 from bucketscribe.keys import Keys
+from bucketscribe.markers import Kind
 from bucketscribe.records import State
 from bucketscribe.service import Service
 from bucketscribe.sweep import Sweep
@@ -18,9 +20,10 @@ from tests.integration.test_limits import limited
 from tests.integration.test_sweep import IDLE
 from tests.integration.test_tus_protocol import arrived, content, record_of, serving
 from tests.integration.test_uploading import leftovers, refused
-from tests.tus import ENDPOINT, MIB, SPEECH, TusUpload, ask, checksum, create, created, recording
+from tests.tus import ENDPOINT, MIB, SPEECH, TusUpload, ask, checksum, create, created, metadata, recording
 
 PART = 5 * MIB
+TALK = metadata(filename="talk.wav")
 SIZES = {
     "tiny ones": (400_000, 1, 2, 3),
     "one alone": (400_000,),
@@ -115,9 +118,12 @@ def test_partials_may_be_named_by_whole_urls(api: TestClient, service: Service) 
 
 def test_the_finals_metadata_counts(api: TestClient, service: Service) -> None:
     partials = [partial(api, SPEECH)]
-    upload = created(api, final(api, partials, Upload_Metadata="filename dGFsay53YXY=,language ZGU="))
+    told = metadata(filename="talk.wav", language="de", taskId="mine")
+    upload = created(api, final(api, partials, Upload_Metadata=told))
     record = record_of(service, upload)
     assert (record.name, record.options.language) == ("talk.wav", "de")
+    # Its id is that of its parts.
+    assert record.ignored == ("taskId",)
 
 
 def test_an_unfinished_partial_is_waited_for(api: TestClient, service: Service) -> None:
@@ -243,6 +249,108 @@ def test_an_idle_partial_is_ended_and_a_finished_one_waits_an_hour(
     bucket.later = timedelta(hours=4)
     sweep.run()
     assert left(service) == []
+
+
+def test_partials_stay_as_long_as_an_upload_is_put_together_of_them(
+    api: TestClient, service: Service, sweep: Sweep, bucket: LaterBucket
+) -> None:
+    body = recording(13 * MIB)
+    ids = [partial(api, piece).id for piece in cut(body, (6 * MIB, 7 * MIB))]
+    bucket.later = timedelta(minutes=59)
+    upload = TusUpload(api, ENDPOINT + service.concatenation.begin("local", ids, TALK).record.id)
+    for bucket.later in (timedelta(minutes=63), timedelta(hours=30)):
+        for marker in service.markers.listing(Kind.PARTIALS):
+            service.tus.partials.look(marker)
+    assert record_of(service, upload).state is State.UPLOADING
+    sweep.run()
+    arrived(service, upload, body)
+    assert left(service) == []
+
+
+def test_partials_whose_final_upload_was_never_begun_go_after_an_hour(
+    api: TestClient, service: Service, sweep: Sweep, bucket: LaterBucket
+) -> None:
+    body = recording(6 * MIB)
+    once, again = partial(api, body), partial(api, body)
+    wrong = metadata(filename="talk.wav", language="nobody's")
+    bucket.later = timedelta(minutes=59)
+    for upload in (once, again):
+        refused(final(api, [upload], Upload_Metadata=wrong), 422, "invalid_option")
+    bucket.later = timedelta(minutes=115)
+    sweep.run()
+    assert content(service, created(api, final(api, [again]))) == body
+    assert once.offset() == len(body)
+    for bucket.later in (timedelta(minutes=120), timedelta(hours=3)):
+        sweep.run()
+        assert once.head().status_code in (404, 410)
+    assert left(service) == []
+
+
+class RivaledBucket(LaterBucket):
+    """A bucket in which `rival` is faster than whoever is about to change a document."""
+
+    rival: Callable[[], object] | None = None
+
+    def replace(self, key: str, body: bytes, etag: str, content_type: str = "application/json") -> Written:
+        if key.endswith("partial.json") and self.rival is not None:
+            rival, self.rival = self.rival, None
+            rival()
+        return super().replace(key, body, etag, content_type)
+
+
+def test_a_partial_whose_last_bytes_come_as_the_sweep_would_end_it_is_not_ended(
+    api: TestClient, service: Service
+) -> None:
+    body = recording(7 * MIB)
+    upload = create(api, len(body), Upload_Concat="partial", Upload_Metadata=None)
+    upload.append(body[:MIB])
+    made: list[str] = []
+
+    def come_back() -> None:
+        assert upload.patch(MIB, body[MIB:]).status_code == 204
+        made.append(service.concatenation.begin("local", [upload.id], TALK).record.id)
+
+    theirs = RivaledBucket.connect(service.settings)
+    theirs.later, theirs.rival = 2 * IDLE, come_back
+    sweep = Sweep(Service.of(service.settings, theirs, service.queue))
+    sweep.run()
+    (id,) = made
+    sweep.run()
+    arrived(service, TusUpload(api, ENDPOINT + id), body)
+    assert left(service) == []
+
+
+def test_a_partial_that_the_bucket_takes_long_to_complete_is_waited_for(
+    api: TestClient, service: Service, sweep: Sweep, bucket: LaterBucket
+) -> None:
+    body = recording(6 * MIB)
+    late, never = (create(api, len(body), Upload_Concat="partial", Upload_Metadata=None) for _ in range(2))
+    keys = []
+    for upload in (late, never):
+        found = service.tus.partials.read("local", upload.id)
+        assert found is not None
+        bucket.abort_upload(found[0].key, found[0].upload_id)
+        keys.append(found[0].key)
+    bucket.later = 2 * IDLE
+    sweep.run()
+    bucket.put(keys[0], body, "application/octet-stream")
+    sweep.run()
+    assert content(service, created(api, final(api, [late]))) == body
+    for bucket.later in (timedelta(hours=2), timedelta(hours=3)):
+        sweep.run()
+        assert never.head().status_code == 404
+    assert left(service) == []
+
+
+def test_a_partial_that_is_named_twice_is_refused_and_can_still_be_used(
+    api: TestClient, service: Service
+) -> None:
+    body = recording(7 * MIB)
+    one, other = (partial(api, piece) for piece in cut(body, (6 * MIB, MIB)))
+    for named in ([one, one], [one, other, one], [one, TusUpload(api, str(api.base_url.join(one.path)))]):
+        assert "twice" in refused(final(api, named), 400, "invalid_concatenation")["detail"]
+    assert list(service.records.listing("local")) == []
+    arrived(service, created(api, final(api, [one, other])), body)
 
 
 def test_a_final_upload_that_is_asked_for_twice_is_one_transcription_or_refused(

@@ -63,14 +63,14 @@ def test_a_note_does_not_make_a_dead_holders_lease_longer(bucket: LaterBucket) -
 
 def test_what_must_outlive_a_writer_stays_when_it_lets_go(bucket: LaterBucket) -> None:
     lock = Lock.take(bucket, KEY, bucket.now())
-    lock.avoid(((2, "bad"),))
+    lock.settle(((2, "bad"),))
     lock.release()
     content = read_lock(bucket, KEY)
     assert content is not None
     assert (content.token, content.void) == (None, ((2, "bad"),))
     again = Lock.take(bucket, KEY, bucket.now())
     assert again.content.void == ((2, "bad"),)
-    again.avoid(())
+    again.settle(())
     again.release()
     assert bucket.find(KEY) is None
 
