@@ -122,6 +122,7 @@ def read_metadata(metadata: Mapping[str, Any], settings: "Settings") -> Asked:
     as_task = callback is not None and "webhook_url" not in given
     if as_task:
         given["webhook_url"] = callback
+    webhook = CALLBACK if as_task else "webhook_url"
     for key in given:
         if not key.startswith("x-") and key not in (*OPTION_NAMES, *FILE_NAMES, *IGNORED):
             raise Problem(
@@ -135,9 +136,10 @@ def read_metadata(metadata: Mapping[str, Any], settings: "Settings") -> Asked:
         raise Problem(
             "invalid_option", f"model must be one of {', '.join(allowed_models)}.", {"option": "model"}
         )
-    options = _validated(Options, {key: given[key] for key in OPTION_NAMES if key in given})
+    chosen = {key: given[key] for key in OPTION_NAMES if key in given}
+    options = _validated(Options, chosen, {"webhook_url": webhook})
     if options.webhook_url is not None:
-        _check_webhook(options.webhook_url, settings)
+        _check_webhook(options.webhook_url, webhook, settings)
     _check_translation(options, settings)
     fewest, most = options.min_speakers, options.max_speakers
     if fewest is not None and most is not None and fewest > most:
@@ -155,20 +157,20 @@ def ignored_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(cut))[:MOST_IGNORED]
 
 
-def _check_webhook(url: str, settings: "Settings") -> None:
-    """Refuse at once what could not be delivered. Raises Problem `invalid_option`."""
-    named = {"option": "webhook_url"}
+def _check_webhook(url: str, name: str, settings: "Settings") -> None:
+    """Refuse at once what could not be delivered. Raises Problem `invalid_option`, by its caller's name."""
+    named = {"option": name}
     if settings.webhook_secret is None:
         raise Problem(
             "invalid_option",
-            "webhook_url cannot be used here: no secret is set that would sign webhooks. Whoever runs this "
+            f"{name} cannot be used here: no secret is set that would sign webhooks. Whoever runs this "
             "server sets BUCKETSCRIBE_WEBHOOK_SECRET. Until then, follow the transcription's events.",
             named,
         )
     if _is_private(url, settings.private_hosts):
         raise Problem(
             "invalid_option",
-            "webhook_url: the address is private, and none of those that may be told. Whoever runs this "
+            f"{name}: the address is private, and none of those that may be told. Whoever runs this "
             "server names it in BUCKETSCRIBE_PRIVATE_HOSTS.",
             named,
         )
@@ -200,10 +202,15 @@ def _is_private(url: str, allowed: Sequence[str]) -> bool:
     return not (is_public(address) or hosts.has_name(host) or hosts.has_address(carried(address)))
 
 
-def _validated[M: BaseModel](model: type[M], values: dict[str, Any]) -> M:
+def _validated[M: BaseModel](
+    model: type[M], values: dict[str, Any], called: Mapping[str, str] | None = None
+) -> M:
+    """The values, checked; `called` are names of the caller's for some. Raises Problem `invalid_option`."""
     try:
         return model.model_validate(values)
     except ValidationError as invalid:
         first = invalid.errors(include_url=False, include_input=False, include_context=False)[0]
         name = str(first["loc"][1 if model is _Kept and len(first["loc"]) > 1 else 0])
-        raise Problem("invalid_option", f"{name}: {first['msg']}.", {"option": name}) from None
+        name = (called or {}).get(name, name)
+        what = first["msg"].removeprefix("Value error, ")
+        raise Problem("invalid_option", f"{name}: {what}.", {"option": name}) from None

@@ -1,9 +1,9 @@
 """The older service's parameters, as options of ours.
 
-Its clients send what its documentation listed, and often all of it. So nothing that was allowed there is
-refused here: what is an option of ours becomes that, a model we do not have becomes our own, and what has no
-effect is named in `Record.ignored`, which the transcription tells as a warning. A bad value of an option is
-refused: a transcript in the wrong language helps nobody.
+Its clients send what its documentation listed, and often all of it. So no parameter is refused for being
+there: what is an option of ours becomes that, a model we do not have becomes our own, and what has no effect
+is named in `Record.ignored`, which the transcription tells as a warning. A bad value of an option is refused:
+a transcript in the wrong language helps nobody.
 """
 
 from collections.abc import Mapping

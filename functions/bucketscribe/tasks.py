@@ -8,8 +8,10 @@ Its clients could give a task a name of their own, a `taskId` beside the upload.
 transcription is made from it, so that a listing of the records finds it, and nothing else need be kept.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
+from itertools import chain
 from typing import Any, Final
 from uuid import UUID
 
@@ -113,23 +115,24 @@ def find(transcriptions: Transcriptions, owner: str, identifier: str) -> Stored:
 
     Raises Problem `no_such_transcription`.
     """
-    if is_id(identifier):
-        return transcriptions.get(owner, identifier)
-    id = _id_of(transcriptions.records, owner, identifier)
-    if id is None:
-        raise no_such(identifier)
-    return transcriptions.get(owner, id)
+    known = [identifier] if is_id(identifier) else []
+    for id in chain(known, _ids_of(transcriptions.records, owner, identifier)):
+        stored = transcriptions.records.read(owner, id)
+        # One that is deleted hides no older one of its name.
+        if stored is not None and stored.record.state is not State.DELETED:
+            return stored
+    raise no_such(identifier)
 
 
-def _id_of(records: Records, owner: str, name: str) -> str | None:
+def _ids_of(records: Records, owner: str, name: str) -> Iterator[str]:
+    """Ids that were made of this name, newest first."""
     if not 0 < len(name) <= NAME_CHARACTERS:
-        return None
+        return
     wanted = int(UUID(new_id(0, _digest(name)))) & _OF_THE_NAME
     for key in records.listing(owner, at_most=NEWEST):
         id = key.removesuffix(".json")[-36:]
         if is_id(id) and int(UUID(id)) & _OF_THE_NAME == wanted:
-            return id
-    return None
+            yield id
 
 
 def _digest(name: str) -> bytes:

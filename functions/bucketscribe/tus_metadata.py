@@ -14,6 +14,7 @@ from typing import Final
 
 from .errors import Problem
 from .options import CALLBACK, OPTION_NAMES, ignored_names
+from .tasks import NAME_CHARACTERS
 
 UNNAMED: Final = "recording"
 """What a file is called that has no name."""
@@ -55,6 +56,11 @@ def read_upload_metadata(text: str) -> Told:
     file: dict[str, str] = {}
     options: dict[str, str] = {}
     ignored = []
+    task = values.pop(_TASK, None)
+    if task is not None and len(task) > NAME_CHARACTERS:
+        # A task cannot be asked for by so long a name.
+        ignored.append(_TASK)
+        task = None
     for name, value in values.items():
         if name in _PLACES:
             # The name that says more comes first: `filename`, `filetype`.
@@ -62,16 +68,14 @@ def read_upload_metadata(text: str) -> Told:
                 file[_PLACES[name]] = value
         elif name in OPTION_NAMES or name == CALLBACK or name.startswith("x-"):
             options[name] = value
-        elif name not in _ADDED_BY_LIBRARIES and name != _TASK:
+        elif name not in _ADDED_BY_LIBRARIES:
             ignored.append(name)
-    return Told(
-        file.get("name"), file.get("type"), values.get(_TASK), options, ignored_names(sorted(ignored))
-    )
+    return Told(file.get("name"), file.get("type"), task, options, ignored_names(sorted(ignored)))
 
 
 def _values(text: str) -> dict[str, str]:
     if len(text) > MOST_CHARACTERS:
-        raise _invalid(f"It may have {MOST_CHARACTERS} characters.")
+        raise _invalid(f"It may have {MOST_CHARACTERS} characters at most.")
     values: dict[str, str] = {}
     for pair in text.split(",") if text.strip() else ():
         name, _, encoded = pair.strip().partition(" ")

@@ -257,14 +257,9 @@ class Webhooks:
     def _body(self, record: Record) -> str:
         if record.webhook is not None and record.webhook.shape == "task":
             return task_document(record, self._transcript(record)).model_dump_json()
-        return json.dumps(
-            {
-                "type": f"transcription.{record.state}",
-                "timestamp": record.updated.isoformat(),
-                "data": Transcription.of(record).model_dump(mode="json"),
-            },
-            ensure_ascii=False,
-        )
+        data = Transcription.of(record).model_dump(mode="json")
+        told = {"type": f"transcription.{record.state}", "timestamp": data["updated"], "data": data}
+        return json.dumps(told, ensure_ascii=False)
 
     def _transcript(self, record: Record) -> Transcript | None:
         """The transcript, if there is one and it is still kept."""

@@ -142,7 +142,7 @@ def documented(url: str, key: str) -> list[str]:
     example = re.search(r"<!-- run by [^\n]+\n```python\n(.+?)```", DOCUMENTATION.read_text(), re.DOTALL)
     assert example is not None
     printed: list[str] = []
-    code = example[1].replace("http://127.0.0.1:8000", url).replace("bks_…", key)
+    code = example[1].replace("http://127.0.0.1:8000", url).replace("any-word", key)
     exec(code.replace("tests/media/jfk.wav", str(JFK)), {"print": printed.append})
     return printed
 

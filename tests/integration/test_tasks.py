@@ -16,7 +16,7 @@ from bucketscribe.api.app import create_app
 from bucketscribe.auth import Scope
 from bucketscribe.errors import Problem
 from bucketscribe.keys import Keys, digest_of
-from bucketscribe.records import Failure, Progress
+from bucketscribe.records import Failure, Progress, new_id
 from bucketscribe.service import Service
 from bucketscribe.task_parameters import IGNORED
 from fastapi.testclient import TestClient
@@ -59,8 +59,9 @@ def task(api: TestClient, identifier: str) -> dict[str, Any]:
     return document
 
 
-def test_a_recording_sent_by_tus_is_asked_for_by_the_name_its_client_gave_it(api: TestClient) -> None:
-    told = {"filename": "jfk.wav", "filetype": "audio/wav", "language": "en", "taskId": UNKNOWN}
+def sent_by_tus(api: TestClient, name: str) -> str:
+    """Send the recording as a task of this name; the transcription's id."""
+    told = {"filename": "jfk.wav", "filetype": "audio/wav", "language": "en", "taskId": name}
     metadata = ",".join(f"{name} {b64encode(value.encode()).decode()}" for name, value in told.items())
     created = api.post(
         "/uploads/files/",
@@ -73,6 +74,11 @@ def test_a_recording_sent_by_tus_is_asked_for_by_the_name_its_client_gave_it(api
         content=SPEECH,
     )
     assert created.status_code == 201, created.text
+    return created.headers["location"].rpartition("/")[2]
+
+
+def test_a_recording_sent_by_tus_is_asked_for_by_the_name_its_client_gave_it(api: TestClient) -> None:
+    sent_by_tus(api, UNKNOWN)
     asked = task(api, UNKNOWN)
     assert (asked["status"], asked["metadata"]["file_name"]) == ("queued", "jfk.wav")
 
@@ -260,6 +266,22 @@ def test_a_task_is_found_by_the_name_its_client_gave_it(
     assert api.delete(f"/task/{UNKNOWN}/delete").json()["identifier"] == UNKNOWN
     refused(api.get(f"/transcriptions/{ids[2]}"), 404, "no_such_transcription")
     assert api.get("/tasks/another/progress").json()["identifier"] == ids[1]
+
+
+def test_a_task_that_is_deleted_hides_no_older_one_of_its_name(api: TestClient, service: Service) -> None:
+    older, newer = (sent_by_tus(api, "meeting") for _ in range(2))
+    # Its record stays, as deleted, as long as the worker may still write.
+    claimed(service, newer)
+    for identifier in (newer, older):
+        assert api.get("/tasks/meeting/progress").json()["identifier"] == identifier
+        assert api.delete("/task/meeting/delete").status_code == 200
+    refused(api.get("/task/meeting"), 404, "no_such_transcription")
+
+
+def test_a_name_may_look_like_an_id(api: TestClient, service: Service) -> None:
+    name = new_id()
+    stored = service.intake.open(OWNER, "talk.wav", None, {}, id=tasks.id_named(name))
+    assert api.get(f"/tasks/{name}/progress").json()["identifier"] == stored.record.id
 
 
 def test_progress_counts_all_stages_together(api: TestClient, uploader: Uploader, service: Service) -> None:

@@ -32,6 +32,12 @@ def test_the_older_service_s_task_is_neither_an_option_nor_unknown() -> None:
     assert (told.task, told.options, told.ignored) == ("meeting-7", {}, ())
 
 
+def test_a_name_by_which_no_task_could_be_asked_for_has_no_effect_and_is_named() -> None:
+    longest, longer = (read_upload_metadata(header(taskId="a" * length)) for length in (64, 65))
+    assert (longest.task, longest.ignored) == ("a" * 64, ())
+    assert (longer.task, longer.ignored) == (None, ("taskId",))
+
+
 @pytest.mark.parametrize(
     "text", ["filename !", "filename YQ==,filename YQ==", ",a YQ==", "a b c", "name /w=="]
 )

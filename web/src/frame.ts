@@ -42,7 +42,7 @@ export function frame(): Frame {
   const footer = element(
     "footer",
     { class: "frame-footer" },
-    element("p", {}, "Recordings go straight into the bucket, not through this server."),
+    element("p", {}, "What you add here goes straight into the bucket."),
     schemeChoice(),
   );
   document.body.prepend(skip, header);

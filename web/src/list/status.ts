@@ -115,7 +115,7 @@ function ofTranscription(transcription: Transcription): Status {
   switch (state) {
     case "uploading":
       return {
-        words: ["Uploading elsewhere, or interrupted", "add the same file again to go on"],
+        words: ["Uploading elsewhere, or interrupted", "to go on, send the same file from where it was begun"],
         icon: "up",
         tone: "quiet",
         percent: null,
