@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from .capacity import says_full
 from .presign import encode
-from .s3 import S3, Answer
+from .s3 import S3, Answer, Bytes
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -399,7 +399,7 @@ class Bucket:
             self.abort_uploads(key, keep=upload_id)
         return upload_id, self.time_of(answer)
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes | bytearray) -> str:
+    def put_part(self, key: str, upload_id: str, number: int, body: Bytes) -> str:
         """Send a part, over whatever stands there by that number; return its ETag. Raises UploadGone."""
         query = f"partNumber={number}&uploadId={encode(upload_id)}"
         try:

@@ -47,6 +47,8 @@ ANSWERED_IN_XML = frozenset(
 PAUSE_SECONDS = 1.0
 """The longest first pause before another attempt; it doubles."""
 
+Bytes = bytes | bytearray | memoryview
+
 _chance = SystemRandom()
 """Unlike a generator in our memory, it is not the same in processes cloned from one image."""
 
@@ -97,7 +99,7 @@ class S3:
         *,
         query: str = "",
         headers: Mapping[str, str] | None = None,
-        body: bytes | bytearray = b"",
+        body: Bytes = b"",
         attempts: int | None = None,
     ) -> Answer:
         """Make a request for an object, or for the bucket where there is no key.
@@ -134,7 +136,7 @@ class S3:
         path: str,
         query: str,
         headers: Mapping[str, str],
-        body: bytes | bytearray,
+        body: Bytes,
     ) -> urllib3.BaseHTTPResponse:
         signing = signing_at(int(time.time()), self._region, self._credentials())
         digest = sha256(body).hexdigest()
@@ -158,12 +160,12 @@ class S3:
         )
         target = f"{path}?{query}" if query else path
         url = f"{self._address.origin}{target}"
-        request = AWSPreparedRequest(method, url, sent, body, False)
+        # Whatever is like bytes will do, here and below.
+        request = AWSPreparedRequest(method, url, sent, cast("bytes", body), False)
         self._events.emit(f"before-send.s3.{operation}", request=request)
         return self._connections.urlopen(
             method,
             f"{self._before_path}{target}",
-            # It takes whatever is like bytes.
             body=cast("bytes", body) or None,
             headers=sent,
             retries=False,

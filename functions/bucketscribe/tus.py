@@ -124,7 +124,7 @@ class TusUploads:
         """S3 does not know the upload: somebody completes it, or has ended it."""
         stored = self.uploads.finish(owner, id)
         if stored.record.state is State.UPLOADING:
-            raise ended_of(None)
+            raise _unknown_there()
         return self._of_record(stored, answer_of(stored.record).size, None)
 
     def _alive(self, kind: Kind, owner: str, id: str, now: datetime) -> datetime:
@@ -288,7 +288,7 @@ class TusUploads:
             except Problem as problem:
                 return problem
             return locked()
-        return ended_of(None)
+        return ended_of(None) if stored is None else _unknown_there()
 
     # End
 
@@ -422,6 +422,16 @@ def locked() -> Problem:
         "upload_locked",
         "Another request is writing to this upload. Try again in a moment: one whose client is gone ends in "
         "seconds.",
+        {"retryAfter": 1},
+    )
+
+
+def _unknown_there() -> Problem:
+    # Not that it is gone, or clients begin anew: while one is completed, a server may know of nothing.
+    return Problem(
+        "busy",
+        "The bucket does not know the upload any more: it is being completed, or was ended there. Ask again "
+        "in a moment.",
         {"retryAfter": 1},
     )
 

@@ -227,7 +227,7 @@ def test_a_client_that_sends_nothing_more_is_not_waited_for(
     until(lambda: states(service) == [State.UPLOADING])
     monkeypatch.setattr(form_uploads, "STALLED_SECONDS", 0.2)
     client.send(b"one byte more")
-    assert client.answer() == 408
+    assert client.answer() == 503
     assert kept(bucket) == []
 
 

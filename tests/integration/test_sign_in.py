@@ -18,6 +18,7 @@ from bucketscribe import authentication
 from bucketscribe.api import sessions, streams, transcriptions
 from bucketscribe.api.app import create_app
 from bucketscribe.api.guard import COOKIE, MAX_BODY_BYTES
+from bucketscribe.api.http_protocol import HttpProtocol
 from bucketscribe.api.rate_limit import RateLimit
 from bucketscribe.api.this_machine import ThisMachineOnly
 from bucketscribe.auth import Scope, owner_slug
@@ -114,7 +115,8 @@ def session(api: TestClient, key: str) -> dict[str, str]:
 def listening(app: FastAPI, host: str = "127.0.0.1") -> Iterator[int]:
     """The application on a real server; its port."""
     with socket.create_server((host, 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+        config = uvicorn.Config(app, http=HttpProtocol, log_level="critical", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:

@@ -90,7 +90,11 @@ def test_a_corrupt_last_piece_that_is_shorter_does_not_stay_behind(api: TestClie
     right = checksum(BODY[5 * MIB : 7 * MIB])
     refused(upload.patch(5 * MIB, wrong, Upload_Length=str(7 * MIB), **right), 460, "checksum_mismatch")
     assert upload.offset() == 5 * MIB
-    upload.append(BODY[: 7 * MIB], MIB)
+    # The length that came with it was not taken either.
+    assert "upload-length" not in upload.head().headers
+    upload.append(BODY[: 6 * MIB], MIB // 2)
+    last = BODY[6 * MIB : 7 * MIB]
+    assert upload.patch(6 * MIB, last, Upload_Length=str(7 * MIB), **checksum(last)).status_code == 204
     arrived(service, upload, BODY[: 7 * MIB])
 
 

@@ -229,3 +229,19 @@ def test_a_part_behind_a_gap_keeps_no_upload_from_its_end(
         assert upload.offset() == MIB
         assert upload.patch(MIB, b"", Upload_Length=str(MIB)).status_code == 204
     arrived(service, upload, BODY[:MIB])
+
+
+def test_what_the_bucket_knows_nothing_of_is_called_gone_only_once_it_has_ended(
+    service: Service, bucket: LaterBucket
+) -> None:
+    """So it is for a moment with some servers, while they put an object together."""
+    with serving(service) as api:
+        upload = create(api, len(BODY))
+        upload.append(BODY[:MIB])
+        record = record_of(service, upload)
+        bucket.abort_upload(record.key, record.upload_id or "")
+        assert upload.head().status_code == 503
+        refused(upload.patch(MIB, BODY[MIB:]), 503, "busy")
+        bucket.later = 2 * IDLE
+        Sweep(service).run()
+        assert upload.head().status_code == 410

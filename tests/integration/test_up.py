@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -191,6 +192,12 @@ class TestReady:
         )
         with urllib.request.urlopen(f"{running.url}/health/ready") as response:
             assert response.status == 200
+
+    def test_nobody_can_send_it_headers_without_end(self, running: Up) -> None:
+        request = urllib.request.Request(running.url, headers={"X-Long": "x" * 100_000})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)
+        assert refused.value.code == 431
 
     def test_a_web_page_may_read_the_etag_of_a_part(self, running: Up) -> None:
         (rule,) = running.s3().get_bucket_cors(Bucket=BUCKET)["CORSRules"]

@@ -23,6 +23,7 @@ from . import (
     page,
     problems,
     renaming,
+    room,
     sessions,
     speech_to_text,
     task_socket,
@@ -82,7 +83,8 @@ def create_app(service: Service | None = None) -> FastAPI:
     app.state.completions = Completions()
     # What is copied out of the inbox takes minutes: never the threads that complete uploads.
     app.state.copies = Completions(threads=8)
-    app.state.bodies = tus_body.Bodies()
+    app.state.room = room.Room()
+    app.state.bodies = tus_body.Bodies(app.state.room)
     app.state.looks = health.Looks()
     on_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
     app.state.streams = Streams(held=on_lambda)

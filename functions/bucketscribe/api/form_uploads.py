@@ -26,6 +26,7 @@ from ..service import Service
 from .completions import Completions
 from .forms import NOT_THE_FILE, FileBegins, FormReader, invalid
 from .guard import declared_bytes
+from .room import Room
 
 log = structlog.get_logger()
 
@@ -103,7 +104,7 @@ class _Receiving:
         self._reader.close()
         begun, fields = self.begun, self._reader.fields
         if begun is None or begun.writer.size == 0:
-            raise Problem("unsupported_media", "The file is empty; choose one that holds a recording.")
+            raise media.empty()
         parts = await to_thread.run_sync(begun.writer.end)
         late = fields != begun.before
         return ReceivedForm(fields, begun.stored, parts, begun.writer.size, begun.filename, late)
@@ -118,7 +119,8 @@ class _Receiving:
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise Problem("body_stalled", "The rest of the form did not come. Send it again.") from None
+                detail = "The rest of the form did not come, and nothing of it is kept. Send it again."
+                raise Problem("body_stalled", detail, {"retryAfter": 1}) from None
             for at in range(0, len(piece), PIECE_BYTES):
                 if at:
                     await asyncio.sleep(0)
@@ -160,13 +162,15 @@ async def receive_form(
         raise _too_large(limit)
     reader = FormReader(request.headers.get("content-type", ""), file_field)
     receiving = _Receiving(request, service, owner, reader)
-    async with or_else(receiving.give_up):
-        try:
-            return await receiving.take(begin)
-        except TooMuch:
-            raise _too_large(limit) from None
-        except UploadGone:
-            raise await receiving.why_ended() from None
+    room: Room = request.app.state.room
+    with await room.enter():
+        async with or_else(receiving.give_up):
+            try:
+                return await receiving.take(begin)
+            except TooMuch:
+                raise _too_large(limit) from None
+            except UploadGone:
+                raise await receiving.why_ended() from None
 
 
 async def complete_form(form: ReceivedForm, service: Service, owner: str, completions: Completions) -> Record:

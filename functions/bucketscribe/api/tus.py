@@ -5,7 +5,7 @@ creation-defer-length, expiration, termination, checksum, concatenation). What i
 `Bucketscribe-Transcription`: the id to follow once the last byte is in.
 """
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from email.utils import format_datetime
 from functools import partial
 from typing import Annotated, Any, Final, cast
@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from ..auth import Scope
 from ..bucket import StorageError
-from ..errors import Problem
+from ..errors import PROBLEMS, Problem
 from ..records import State
 from ..service import Service
 from ..tus import Status
@@ -31,11 +31,14 @@ from .tus_headers import (
     VERSION,
     bytes_coming,
     check_bytes,
-    check_version,
+    check_request,
     declared_length,
     headers_of,
+    metadata_of,
+    method_of,
     number_in,
     partial_ids,
+    said,
 )
 
 router = APIRouter(prefix=PATH, tags=["tus"], route_class=GuardedRoute)
@@ -46,7 +49,7 @@ async def _bodies(request: Request) -> Bodies:
 
 
 TheBodies = Annotated[Bodies, Depends(_bodies)]
-Id = Annotated[str, Path(description="The id in the upload's `Location`.", max_length=64)]
+Id = Annotated[str, Path(description="The id in the upload's `Location`.")]
 
 
 async def _completed(
@@ -120,6 +123,9 @@ _DISCOVER: Final[dict[str, Any]] = {
     "responses": {204: _told("What it speaks.", "Tus-Version", "Tus-Extension", "Tus-Max-Size")},
     "response_class": Response,
 }
+_DISCOVER_THERE: Final = _DISCOVER | {
+    "responses": _DISCOVER["responses"] | problems("invalid_request", everywhere=False)
+}
 _CREATE: Final[dict[str, Any]] = {
     "status_code": 201,
     "summary": "Begin an upload by tus",
@@ -150,14 +156,20 @@ async def discover(request: Request, service: TheService) -> Response:
     return Response(status_code=204, headers=headers)
 
 
+@router.options("/{id}", **_DISCOVER_THERE)
+async def discover_there(request: Request, id: Id, service: TheService) -> Response:
+    """The same, asked at the address of an upload, whether there is one or not."""
+    return await discover(request, service)
+
+
 @router.post("", include_in_schema=False, **_CREATE)
 @router.post("/", **_CREATE)
 async def create(
     request: Request, service: TheService, owner: TheOwner, completions: TheCompletions, bodies: TheBodies
 ) -> Response:
-    check_version(request)
-    metadata = request.headers.get("upload-metadata", "").strip()
-    kind = request.headers.get("upload-concat", "").strip()
+    check_request(request, "POST")
+    metadata = metadata_of(request)
+    kind = said(request, "Upload-Concat") or ""
     is_partial = kind == "partial"
     if kind.startswith("final;"):
         return await _create_final(request, service, owner, completions, partial_ids(kind[6:]), metadata)
@@ -166,27 +178,40 @@ async def create(
     length, coming = declared_length(request), bytes_coming(request)
     if coming != 0:
         check_bytes(request)
-    checksum = Checksum.read(request.headers.get("upload-checksum"))
+    checksum = Checksum.read(said(request, "Upload-Checksum"))
     if length is not None and coming is not None and coming > length:
         raise service.tus.too_much(length, coming)
     make = partial(service.tus.create, owner, length, metadata, partial=is_partial)
-    status = await to_thread.run_sync(make)
-    location = {"Location": f"{PATH}/{status.id}"}
-    headers = headers_of(status)
-    if coming != 0:
-        try:
-            headers = await _append(
-                request, service, owner, completions, bodies, status.id, 0, None, checksum
-            )
-        except Problem:
-            # Nobody has learned where it is.
-            with suppress(Problem, *StorageError):
-                await to_thread.run_sync(service.tus.terminate, owner, status.id)
-            raise
-    elif status.length == 0:
+    with ExitStack() as place:
+        if coming != 0:
+            # Before anything is begun that would have to be given up.
+            place.enter_context(await bodies.room.enter())
+        status = await to_thread.run_sync(make)
+        location = {"Location": f"{PATH}/{status.id}"}
+        headers = headers_of(status)
+        if coming != 0:
+            try:
+                headers = await _append(
+                    request, service, owner, completions, bodies, status.id, 0, None, checksum, place
+                )
+            except Problem as problem:
+                # Nobody has learned where it is.
+                with suppress(Problem, *StorageError):
+                    await to_thread.run_sync(service.tus.terminate, owner, status.id)
+                raise _not_begun(problem) from None
+    if coming == 0 and status.length == 0:
         await to_thread.run_sync(service.tus.complete_partial, owner, status.id)
         headers.pop("Upload-Expires", None)
     return Response(status_code=201, headers=headers | location)
+
+
+def _not_begun(problem: Problem) -> Problem:
+    """What to say where the upload itself is gone; what it says of going on with it is not true any more."""
+    if problem.status not in (423, 503):
+        return problem
+    title = PROBLEMS[problem.code][1]
+    detail = f"{title}. No upload was begun, and nothing of it is kept: send it again."
+    return Problem(problem.code, detail, problem.extra)
 
 
 async def _create_final(
@@ -197,7 +222,7 @@ async def _create_final(
     ids: list[str],
     metadata: str,
 ) -> Response:
-    if request.headers.get("upload-length") is not None or bytes_coming(request) != 0:
+    if "upload-length" in request.headers or bytes_coming(request) != 0:
         raise Problem("invalid_tus_request", "A final upload has no length of its own, and no bytes.")
     stored = await to_thread.run_sync(service.concatenation.begin, owner, ids, metadata)
     id = stored.record.id
@@ -217,7 +242,7 @@ async def _create_final(
     summary="Ask how far an upload by tus is",
     description="Of one that is being put together, `Upload-Offset` is told once it is.",
     openapi_extra=needs(Scope.UPLOAD) | _takes(),
-    responses=_STATUS | problems("wrong_tus_version", *_ENDED, "busy"),
+    responses=_STATUS | problems("wrong_tus_version", "invalid_tus_request", *_ENDED, "busy"),
     response_class=Response,
 )
 async def status(
@@ -227,7 +252,7 @@ async def status(
     owner: TheOwner,
     completions: TheCompletions,
 ) -> Response:
-    check_version(request)
+    check_request(request, "HEAD")
     told = await to_thread.run_sync(service.tus.status, owner, id)
     headers = headers_of(told)
     if told.completes:
@@ -254,14 +279,20 @@ async def append(
     completions: TheCompletions,
     bodies: TheBodies,
 ) -> Response:
-    check_version(request)
+    check_request(request, "PATCH")
     check_bytes(request)
     offset = number_in(request, "Upload-Offset")
     if offset is None:
         raise Problem("invalid_tus_request", "Send Upload-Offset: where in the file these bytes are.")
     length = number_in(request, "Upload-Length")
-    checksum = Checksum.read(request.headers.get("upload-checksum"))
-    headers = await _append(request, service, owner, completions, bodies, id, offset, length, checksum)
+    checksum = Checksum.read(said(request, "Upload-Checksum"))
+    if bodies.room.full:
+        # It may be a hanging request of the same client's that takes the room up: that one is to hear of it.
+        await to_thread.run_sync(service.tus.knock, owner, id, limiter=bodies.threads)
+    with await bodies.room.enter() as place:
+        headers = await _append(
+            request, service, owner, completions, bodies, id, offset, length, checksum, place
+        )
     return Response(status_code=204, headers=headers)
 
 
@@ -275,6 +306,7 @@ async def _append(
     offset: int,
     length: int | None,
     checksum: Checksum | None,
+    place: ExitStack,
 ) -> dict[str, str]:
     begin = partial(
         service.tus.append,
@@ -287,11 +319,12 @@ async def _append(
     )
     appending = await to_thread.run_sync(begin, limiter=bodies.threads)
     if isinstance(appending, Status):
+        place.close()
         headers = headers_of(appending)
         if appending.completes:
             headers |= await _completed(service, completions, owner, id, is_partial=appending.partial)
         return headers
-    appended = await bodies.take(request, service.tus, owner, id, appending, checksum)
+    appended = await bodies.take(request, service.tus, owner, id, appending, checksum, place)
     headers = {"Upload-Offset": str(appended.offset)}
     if appended.whole:
         is_partial = appending.place.is_partial
@@ -305,12 +338,20 @@ async def _append(
     summary="Give an upload by tus up",
     description="What has become a transcription stays one.",
     openapi_extra=needs(Scope.UPLOAD) | _takes(),
-    responses=_TERMINATED | problems("wrong_tus_version", *_ENDED, "busy"),
+    responses=_TERMINATED
+    | problems("wrong_tus_version", "invalid_tus_request", "no_such_upload", "upload_expired", "busy"),
     response_class=Response,
 )
 async def terminate(request: Request, id: Id, service: TheService, owner: TheOwner) -> Response:
-    check_version(request)
-    await to_thread.run_sync(service.tus.terminate, owner, id)
+    check_request(request, "DELETE")
+    try:
+        await to_thread.run_sync(service.tus.terminate, owner, id)
+    except Problem as problem:
+        if problem.code not in ("unsupported_media", "too_large"):
+            raise
+        raise Problem(
+            "no_such_upload", f"This upload has ended, as it was refused. {problem.detail}"
+        ) from None
     return Response(status_code=204)
 
 
@@ -333,12 +374,12 @@ async def override(
     completions: TheCompletions,
     bodies: TheBodies,
 ) -> Response:
-    match request.headers.get("x-http-method-override", "").upper():
+    match method_of(request):
         case "PATCH":
             return await append(request, id, service, owner, completions, bodies)
         case "HEAD":
             return await status(request, id, service, owner, completions)
         case "DELETE":
             return await terminate(request, id, service, owner)
-    check_version(request)
+    check_request(request, "POST")
     raise Problem("invalid_tus_request", "Send PATCH, HEAD or DELETE, by X-HTTP-Method-Override if need be.")

@@ -11,6 +11,7 @@ import zlib
 from base64 import b64decode
 from binascii import Error as NoBase64
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -24,6 +25,7 @@ from ..part_writer import TooMuch
 from ..tus import Appended, TusUploads, locked
 from ..tus_append import Appending
 from ..tus_lock import RENEW_SECONDS, LockLost
+from .room import Room, busy
 
 ALGORITHMS: Final = ("sha1", "sha256", "md5", "crc32")
 
@@ -32,6 +34,9 @@ STALLED_SECONDS = 60.0
 
 WANTED_SECONDS = 2.0
 """And for this long, if another one waits: its client may be the same, by a new connection."""
+
+GIVES_WAY_SECONDS = 5.0
+"""And for this long, if others wait for room: nothing is lost, and its client can go on when there is."""
 
 LOOK_SECONDS = 0.5
 THREADS = 32
@@ -101,7 +106,8 @@ class Checksum:
 class Bodies:
     """The bodies that come to one application; for one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
+        self.room = room
         self.threads = CapacityLimiter(THREADS)
         # Whoever waits for a bucket must not keep others from saying that they live.
         self._renewing = CapacityLimiter(RENEWING_THREADS)
@@ -115,14 +121,15 @@ class Bodies:
         id: str,
         appending: Appending,
         checksum: Checksum | None,
+        place: ExitStack,
     ) -> Appended:
-        """Append a request's body; the lock is free afterwards.
+        """Append a request's body; the lock is free afterwards, and its place in the room.
 
-        Raises Problem `checksum_mismatch`, `body_too_large`, `too_large`, `body_stalled`, `upload_locked` and
-        what `TusUploads.save` raises.
+        Raises Problem `checksum_mismatch`, `body_too_large`, `too_large`, `body_stalled`, `upload_locked`,
+        `busy` and what `TusUploads.save` raises.
         """
         stopped = asyncio.Event()
-        body = _Body(request, appending, checksum, self._renewing)
+        body = _Body(request, appending, checksum, self._renewing, self.room)
 
         async def to_the_end() -> Appended:
             # Also while it is saved: the bucket may take its time.
@@ -154,6 +161,9 @@ class Bodies:
 
         task = asyncio.create_task(to_the_end())
         self._tasks.add(task)
+        # Not when its caller gives up: what came is held until it is saved.
+        kept = place.pop_all()
+        task.add_done_callback(lambda _: kept.close())
         task.add_done_callback(self._ended)
         try:
             return await asyncio.shield(task)
@@ -175,7 +185,12 @@ class _Body:
     """One body, and the watch beside it."""
 
     def __init__(
-        self, request: Request, appending: Appending, checksum: Checksum | None, renewing: CapacityLimiter
+        self,
+        request: Request,
+        appending: Appending,
+        checksum: Checksum | None,
+        renewing: CapacityLimiter,
+        room: Room,
     ) -> None:
         self._request = request
         self._writer = appending.writer
@@ -183,6 +198,7 @@ class _Body:
         self._too_much = appending.place.length
         self._checksum = checksum
         self._renewing = renewing
+        self._room = room
         self._last = 0.0
         self._wanted = False
         self._lost = False
@@ -203,7 +219,7 @@ class _Body:
             return reading.result()
         if not watching.cancelled():
             return watching.result()
-        return _stalled()
+        return self._stalled()
 
     async def _read(self) -> Problem | None:
         update = None if self._checksum is None else self._checksum.sum.update
@@ -219,12 +235,12 @@ class _Body:
                 await writer.awrite(piece)
                 self._last = loop.time()
         except ClientDisconnect:
-            return _stalled()
+            return self._stalled()
         except TooMuch as more:
             return self._refused(more)
         except (LockLost, UploadGone, *StorageError):
             # A part's thread has met it, and whoever saves meets it again.
-            return _stalled()
+            return self._stalled()
         return None
 
     def _refused(self, more: TooMuch) -> Problem:
@@ -236,6 +252,13 @@ class _Body:
             )
         return Problem("body_too_large", f"The upload has {more.most} bytes in all; more than is left came.")
 
+    def _stalled(self) -> Problem:
+        kept = "What came is kept"
+        if self._checksum is not None:
+            kept = "So it cannot be checked, and nothing of it is kept"
+        detail = f"The rest of the body did not come. {kept}: ask for the offset (HEAD), and go on there."
+        return Problem("body_stalled", detail, {"retryAfter": 1})
+
     async def _watch(self) -> Problem:
         """Wait until there is no sense in waiting for bytes; returns why."""
         loop = asyncio.get_running_loop()
@@ -244,8 +267,10 @@ class _Body:
             silent = loop.time() - self._last
             if self._lost or (self._wanted and silent > WANTED_SECONDS):
                 return locked()
+            if self._room.wanted and silent > GIVES_WAY_SECONDS:
+                return busy("No bytes of this one came: ask for its offset (HEAD), and go on there.")
             if silent > STALLED_SECONDS:
-                return _stalled()
+                return self._stalled()
 
     async def keep_lock(self) -> None:
         """Renew the lock, until it is lost."""
@@ -264,10 +289,3 @@ class _Body:
             except StorageError:
                 # Perhaps the next time; until then its age tells.
                 continue
-
-
-def _stalled() -> Problem:
-    return Problem(
-        "body_stalled",
-        "The rest of the body did not come. What came is kept: ask for the offset (HEAD), and go on there.",
-    )

@@ -33,7 +33,10 @@ EXPOSED: Final = [
 ]
 """Headers that pages of other sites may read."""
 
-_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_NUMBER: Final = re.compile(r"[0-9]+")
+_MOST_DIGITS: Final = 18
+_BEYOND: Final = 10**_MOST_DIGITS
+"""Larger than any upload can be."""
 
 
 class TusResumable:
@@ -65,20 +68,43 @@ class TusResumable:
 # What a request says
 
 
-def check_version(request: Request) -> None:
-    """Raises Problem `wrong_tus_version`."""
-    if request.headers.get("tus-resumable") != VERSION:
+def said(request: Request, name: str) -> str | None:
+    """A header that says one thing, or is not there. Raises Problem `invalid_tus_request` for two things."""
+    values = {value.strip(" \t") for value in request.headers.getlist(name)}
+    if len(values) > 1:
+        raise Problem("invalid_tus_request", f"{name} stands there twice, and says two things; send it once.")
+    return next(iter(values), None)
+
+
+def method_of(request: Request) -> str:
+    """What a request asks for: where a header says so, the method itself is not looked at."""
+    return (said(request, "X-HTTP-Method-Override") or request.method).upper()
+
+
+def check_request(request: Request, method: str) -> None:
+    """See that it speaks our version, and asks for this method.
+
+    Raises Problem `wrong_tus_version`, `invalid_tus_request`.
+    """
+    if said(request, "Tus-Resumable") != VERSION:
         raise Problem("wrong_tus_version", f"Send Tus-Resumable: {VERSION}; no other version is spoken here.")
+    if method_of(request) != method:
+        raise Problem(
+            "invalid_tus_request",
+            f"X-HTTP-Method-Override says another method than {request.method}. Leave it out, or send it "
+            "with POST to the upload's address.",
+        )
 
 
 def number_in(request: Request, name: str) -> int | None:
     """A header that is a number of bytes; None where it is not there. Raises `invalid_tus_request`."""
-    text = request.headers.get(name)
+    text = said(request, name)
     if text is None:
         return None
-    if not _NUMBER.fullmatch(text.strip()):
+    if not _NUMBER.fullmatch(text):
         raise Problem("invalid_tus_request", f"{name} must be a number of bytes, 0 or more.")
-    return int(text)
+    digits = text.lstrip("0") or "0"
+    return int(digits) if len(digits) <= _MOST_DIGITS else _BEYOND
 
 
 def bytes_coming(request: Request) -> int | None:
@@ -89,14 +115,40 @@ def bytes_coming(request: Request) -> int | None:
 
 
 def check_bytes(request: Request) -> None:
-    """See that a body is of the type that is appended. Raises Problem `wrong_content_type`."""
-    if request.headers.get("content-type", "").strip().lower() != BYTES:
+    """See that a body is of the type that is appended, and nothing but the bytes.
+
+    Raises Problem `wrong_content_type`, `invalid_tus_request`.
+    """
+    if (said(request, "Content-Type") or "").lower() != BYTES:
         raise Problem("wrong_content_type", f"Bytes are sent with Content-Type: {BYTES}.")
+    if not set(_list_of(request, "Content-Encoding")) <= {"identity"}:
+        raise Problem(
+            "wrong_content_type", "Send the bytes as they are in the file, without Content-Encoding."
+        )
+    if not set(_list_of(request, "Transfer-Encoding")) <= {"chunked"}:
+        raise Problem(
+            "invalid_tus_request", "Send the bytes as they are; of Transfer-Encodings, only chunked."
+        )
+    # Trailers are not read, and what was to be checked must not be kept unchecked.
+    if "upload-checksum" in _list_of(request, "Trailer"):
+        raise Problem("invalid_tus_request", "Send Upload-Checksum before the bytes, as a header.")
+
+
+def _list_of(request: Request, name: str) -> list[str]:
+    """A header that is a list of words, on one line or several."""
+    words = ",".join(request.headers.getlist(name)).lower().split(",")
+    return [word.strip(" \t") for word in words if word.strip(" \t")]
+
+
+def metadata_of(request: Request) -> str:
+    """Upload-Metadata, which is a list and may stand on several lines."""
+    lines = (line.strip() for line in request.headers.getlist("Upload-Metadata"))
+    return ",".join(line for line in lines if line)
 
 
 def declared_length(request: Request) -> int | None:
     """The declared length, or None where it is left open. Raises Problem `invalid_tus_request`."""
-    length, deferred = number_in(request, "Upload-Length"), request.headers.get("upload-defer-length")
+    length, deferred = number_in(request, "Upload-Length"), said(request, "Upload-Defer-Length")
     if deferred not in (None, "1"):
         raise Problem("invalid_tus_request", "Upload-Defer-Length can be 1, and nothing else.")
     if (length is None) == (deferred is None):

@@ -32,6 +32,7 @@ def api() -> None:
         import uvicorn
 
         from ..api.app import create_app
+        from ..api.http_protocol import HttpProtocol
     from ..auth import OpenToOthers
 
     try:
@@ -43,6 +44,7 @@ def api() -> None:
         app,
         host=settings.host,
         port=settings.port,
+        http=HttpProtocol,
         # Paths may carry tokens; our own line a request has the route.
         access_log=False,
         # Its lines go where ours go, and secrets are taken out of them, too.
