@@ -348,6 +348,8 @@ class TusUploads:
         try:
             self.uploads.finish(record.owner, record.id, self._all_parts(record))
         except Problem as problem:
+            if problem.code != "invalid_part":
+                raise
             # It ends as any other that is idle.
             log.warning("parts are refused", id=record.id, owner=record.owner, code=problem.code)
             return False

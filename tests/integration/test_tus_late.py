@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from bucketscribe.errors import Problem
 from bucketscribe.queue import Queue
 from bucketscribe.records import State
 from bucketscribe.service import Service
@@ -245,3 +246,25 @@ def test_what_the_bucket_knows_nothing_of_is_called_gone_only_once_it_has_ended(
         bucket.later = 2 * IDLE
         Sweep(service).run()
         assert upload.head().status_code == 410
+
+
+def test_what_is_whole_is_not_ended_as_idle_because_somebody_is_busy(
+    service: Service, sweep: Sweep, bucket: LaterBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(service) as api:
+        upload = create(api, None)
+        upload.append(BODY[: 6 * MIB])
+    # As if the server had died before it completed it.
+    service.records.change("local", upload.id, lambda record, now: record.to(record.state, size=6 * MIB))
+    bucket.later = 2 * IDLE
+
+    def busy(*_: object) -> None:
+        raise Problem("busy", "Too many change it at once.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.uploads, "finish", busy)
+        sweep.run()
+    assert record_of(service, upload).state is State.UPLOADING
+    bucket.later = 3 * IDLE
+    sweep.run()
+    arrived(service, upload, BODY[: 6 * MIB])
