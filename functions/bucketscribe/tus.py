@@ -27,7 +27,7 @@ from .tasks import id_named
 from .tus_append import Appending, Gone, Place, WrongOffset, held_now, with_last_part
 from .tus_lock import Lock, Locked, LockLost, knock
 from .tus_metadata import UNNAMED, read_upload_metadata
-from .uploads import Uploads, answer_of, ended_of
+from .uploads import REFUSALS, Uploads, answer_of, ended_of
 
 log = structlog.get_logger()
 
@@ -324,7 +324,7 @@ class TusUploads:
     def terminate(self, owner: str, id: str) -> None:
         """Give an upload up; what has become a transcription stays one.
 
-        Raises Problem `no_such_upload`, `upload_expired`, and what a recording was refused for.
+        Raises Problem `no_such_upload`, `upload_expired`.
         """
         stored = self.records.read(owner, id)
         if stored is None:
@@ -334,8 +334,15 @@ class TusUploads:
         _of_tus(stored)
         if stored.record.state is State.UPLOADING:
             self.uploads.give_up(owner, id)
-        else:
+            return
+        try:
             answer_of(stored.record)
+        except Problem as problem:
+            if problem.code not in REFUSALS:
+                raise
+            raise Problem(
+                "no_such_upload", f"This upload has ended, as it was refused. {problem.detail}"
+            ) from None
 
     # What the sweep finds
 

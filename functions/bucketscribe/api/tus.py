@@ -344,14 +344,7 @@ async def _append(
 )
 async def terminate(request: Request, id: Id, service: TheService, owner: TheOwner) -> Response:
     check_request(request, "DELETE")
-    try:
-        await to_thread.run_sync(service.tus.terminate, owner, id)
-    except Problem as problem:
-        if problem.code not in ("unsupported_media", "too_large"):
-            raise
-        raise Problem(
-            "no_such_upload", f"This upload has ended, as it was refused. {problem.detail}"
-        ) from None
+    await to_thread.run_sync(service.tus.terminate, owner, id)
     return Response(status_code=204)
 
 
