@@ -527,30 +527,39 @@ def test_a_form_used_again_while_it_is_judged_is_judged_anew(
 # Sweeps
 
 
+def sweep_twice_at_once(world: World) -> None:
+    services = [another(world), another(world)]
+    start = threading.Barrier(len(services))
+
+    def sweep_together(service: Service) -> None:
+        start.wait()
+        sweep(service)
+
+    with ThreadPoolExecutor(len(services)) as threads:
+        list(threads.map(sweep_together, services))
+
+
 def test_two_sweeps_at_once_do_everything_once(world: World) -> None:
-    idle, interrupted, lost, dead = world.uploading(), world.completing(), world.running(), world.completed()
+    idle, lost, dead = world.uploading(), world.running(), world.completed()
     world.service.markers.put(Kind.PURGE, dead.owner, dead.id)
     with world.later(IDLE):
-        services = [another(world), another(world)]
-        start = threading.Barrier(len(services))
-
-        def sweep_together(service: Service) -> None:
-            start.wait()
-            sweep(service)
-
-        with ThreadPoolExecutor(len(services)) as threads:
-            list(threads.map(sweep_together, services))
-        assert [world.state(case) for case in (idle, interrupted, lost)] == [
-            State.EXPIRED,
-            State.QUEUED,
-            State.QUEUED,
-        ]
+        sweep_twice_at_once(world)
+        assert [world.state(case) for case in (idle, lost)] == [State.EXPIRED, State.QUEUED]
         assert world.state(dead) in (State.DELETED, None)
     world.settle()
     assert world.wrongs(idle, EXPIRED) == []
     assert world.wrongs(dead, GONE) == []
-    for case in (interrupted, lost):
-        assert world.wrongs(case, COMPLETED, run=1) == []
+    assert world.wrongs(lost, COMPLETED, run=1) == []
+
+
+def test_two_sweeps_at_once_complete_an_interrupted_upload_once(world: World) -> None:
+    case = world.completing()
+    with world.later(IDLE):
+        sweep_twice_at_once(world)
+        assert world.state(case) is State.QUEUED
+        assert len(job_markers(world, case)) == 1
+    world.settle()
+    assert world.wrongs(case, COMPLETED, run=1) == []
 
 
 def test_a_sweep_passes_over_what_another_looked_at_since_its_listing(world: World) -> None:
