@@ -18,10 +18,12 @@ from ..errors import Problem
 
 MOST_FIELDS: Final = 64
 MOST_FIELD_BYTES: Final = 64 * 1024
+MOST_FIELDS_BYTES: Final = 256 * 1024
+"""In all fields together: they are kept until the form ends."""
 MOST_HEADER_BYTES: Final = 16 * 1024
 """In one line of a part's headers: a file's name can be long."""
 
-NOT_THE_FILE: Final = MOST_FIELDS * (MOST_FIELD_BYTES + 8 * MOST_HEADER_BYTES)
+NOT_THE_FILE: Final = MOST_FIELDS_BYTES + MOST_FIELDS * 8 * MOST_HEADER_BYTES
 """Bytes of a form beside its file, at most."""
 
 # How browsers write what would end a file's name (HTML, "multipart/form-data encoding algorithm").
@@ -61,6 +63,7 @@ class FormReader:
         self._part = _PartOfForm()
         self._found: list[FileBegins | memoryview] = []
         self._count = 0
+        self._kept_bytes = 0
         self._seen_file = False
         self._ended = False
         try:
@@ -151,8 +154,11 @@ class FormReader:
             self._found.append(memoryview(data)[start:end])
             return
         part.value += data[start:end]
+        self._kept_bytes += end - start
         if len(part.value) > MOST_FIELD_BYTES:
             raise invalid(f"The field {part.name[:64]!r} has more than {MOST_FIELD_BYTES} bytes.")
+        if self._kept_bytes > MOST_FIELDS_BYTES:
+            raise invalid(f"Its fields have more than {MOST_FIELDS_BYTES} bytes together.")
 
     def _part_end(self) -> None:
         part = self._part
