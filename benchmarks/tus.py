@@ -9,6 +9,9 @@ before it makes the server warm, and counts for its memory. The client is the sa
 and has the kernel hand the file to the socket. A third process asks `/health` every 20 ms meanwhile. All
 share the machine's cores.
 
+A virtual machine's host takes the processor away at times, and then everybody waits: an upload during which
+it took more than a little is measured again.
+
 An upload is timed from its POST until the last PATCH is answered: then both have completed the object, and
 ours has judged and queued it. After that it is read back and compared. tuspyserver is installed by uv into
 `.tools/tuspyserver`. Prints Markdown tables; exits with 1 where a goal is missed.
@@ -53,6 +56,8 @@ RATIO_GOAL = 1.3
 MEMORY_GOAL_MIB = 64.0
 HEALTH_GOAL_MS = 25.0
 ASK_EVERY_SECONDS = 0.02
+MOST_STOLEN_SECONDS = 0.05
+MOST_TRIES = 5
 SPAWN = multiprocessing.get_context("spawn")
 
 ROOT = Path(__file__).parents[1]
@@ -82,8 +87,18 @@ class Costs:
     """MiB of the server at its peak, above those it had when it was ready."""
     cpu: list[tuple[float, ...]] = field(default_factory=list)
     """CPU seconds of the server and of SeaweedFS."""
+    stolen: list[float] = field(default_factory=list)
+    """CPU seconds that the machine's host had for others meanwhile."""
     delays: list[float] = field(default_factory=list)
     """Milliseconds of each answer of `/health`."""
+
+    def add(self, more: "Costs") -> None:
+        """Another upload of this way by this side."""
+        self.rates += more.rates
+        self.memory += more.memory
+        self.cpu += more.cpu
+        self.stolen += more.stolen
+        self.delays += more.delays
 
     def percentile(self, hundredth: int) -> float:
         """Of the delays, in milliseconds."""
@@ -151,6 +166,12 @@ def memory(pid: int, line: str) -> float:
     return int(status.partition(f"{line}:")[2].split()[0]) / 1024
 
 
+def stolen_seconds() -> float:
+    """CPU seconds that a virtual machine's host has had for others so far (proc(5), stat: steal)."""
+    fields = Path("/proc/stat").read_text().split(maxsplit=9)
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+
+
 class Comparison:
     """The recording, and where its copies come to lie."""
 
@@ -162,22 +183,34 @@ class Comparison:
         self._load = ProcessPoolExecutor(1, SPAWN)
         self._digest = cache(self._digest_of)
 
-    def measure(self, side: Side, size: int, chunk: int | None, costs: Costs) -> None:
-        """One upload to a server of its own; adds what it took."""
+    def measure(self, side: Side, size: int, chunk: int | None) -> Costs:
+        """What one upload to a server of its own took: the first undisturbed one, or the last tried."""
+        for _ in range(MOST_TRIES):
+            costs = self._measure(side, size, chunk)
+            if costs.stolen[0] <= MOST_STOLEN_SECONDS:
+                break
+            print(f"  {side.name}: the host took {costs.stolen[0]:.2f} s of the processor", flush=True)
+        return costs
+
+    def _measure(self, side: Side, size: int, chunk: int | None) -> Costs:
+        costs = Costs()
         with _running(side.child) as pid:
             # The peak begins anew (proc(5): clear_refs, 5).
             Path(f"/proc/{pid}/clear_refs").write_text("5")
             began_with = memory(pid, "VmRSS")
             self._send(side, SMALL_MIB * MIB, chunk)
             self._check_and_empty(side, SMALL_MIB * MIB)
-            before = [cpu_seconds(each) for each in (pid, self._seaweedfs)]
+            before = [stolen_seconds(), *(cpu_seconds(each) for each in (pid, self._seaweedfs))]
             with asking(side.port, costs.delays):
                 seconds = self._send(side, size, chunk)
-            after = [cpu_seconds(each) for each in (pid, self._seaweedfs)]
+            after = [stolen_seconds(), *(cpu_seconds(each) for each in (pid, self._seaweedfs))]
+            stolen, *used = (end - start for start, end in zip(before, after, strict=True))
             costs.rates.append(size / MIB / seconds)
             costs.memory.append(memory(pid, "VmHWM") - began_with)
-            costs.cpu.append(tuple(end - start for start, end in zip(before, after, strict=True)))
+            costs.stolen.append(stolen)
+            costs.cpu.append(tuple(used))
             self._check_and_empty(side, size)
+        return costs
 
     def _send(self, side: Side, size: int, chunk: int | None) -> float:
         return self._load.submit(send, side.port, side.uploads, self._recording, size, chunk).result()
@@ -303,7 +336,7 @@ def main(rounds: int, mib: int) -> int:
             for way, chunk in WAYS.items():
                 # Who goes first takes turns, too.
                 for side, costs in list(zip(sides, ways[way], strict=True))[:: -1 if turn % 2 else 1]:
-                    comparison.measure(side, mib * MIB, chunk, costs)
+                    costs.add(comparison.measure(side, mib * MIB, chunk))
                     print(
                         f"  {way:14} {side.name:12} {costs.rates[-1]:6.1f} MiB/s {costs.memory[-1]:6.0f} MiB",
                         f"  load {os.getloadavg()[0]:.1f}",
