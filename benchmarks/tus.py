@@ -87,8 +87,6 @@ class Costs:
     """MiB of the server at its peak, above those it had when it was ready."""
     cpu: list[tuple[float, ...]] = field(default_factory=list)
     """CPU seconds of the server and of SeaweedFS."""
-    stolen: list[float] = field(default_factory=list)
-    """CPU seconds that the machine's host had for others meanwhile."""
     delays: list[float] = field(default_factory=list)
     """Milliseconds of each answer of `/health`."""
 
@@ -97,7 +95,6 @@ class Costs:
         self.rates += more.rates
         self.memory += more.memory
         self.cpu += more.cpu
-        self.stolen += more.stolen
         self.delays += more.delays
 
     def percentile(self, hundredth: int) -> float:
@@ -186,13 +183,14 @@ class Comparison:
     def measure(self, side: Side, size: int, chunk: int | None) -> Costs:
         """What one upload to a server of its own took: the first undisturbed one, or the last tried."""
         for _ in range(MOST_TRIES):
-            costs = self._measure(side, size, chunk)
-            if costs.stolen[0] <= MOST_STOLEN_SECONDS:
+            costs, stolen = self._measure(side, size, chunk)
+            if stolen <= MOST_STOLEN_SECONDS:
                 break
-            print(f"  {side.name}: the host took {costs.stolen[0]:.2f} s of the processor", flush=True)
+            print(f"  {side.name}: the host took {stolen:.2f} s of the processor", flush=True)
         return costs
 
-    def _measure(self, side: Side, size: int, chunk: int | None) -> Costs:
+    def _measure(self, side: Side, size: int, chunk: int | None) -> tuple[Costs, float]:
+        """What an upload took, and the CPU seconds that the machine's host had for others meanwhile."""
         costs = Costs()
         with _running(side.child) as pid:
             # The peak begins anew (proc(5): clear_refs, 5).
@@ -207,10 +205,9 @@ class Comparison:
             stolen, *used = (end - start for start, end in zip(before, after, strict=True))
             costs.rates.append(size / MIB / seconds)
             costs.memory.append(memory(pid, "VmHWM") - began_with)
-            costs.stolen.append(stolen)
             costs.cpu.append(tuple(used))
             self._check_and_empty(side, size)
-        return costs
+        return costs, stolen
 
     def _send(self, side: Side, size: int, chunk: int | None) -> float:
         return self._load.submit(send, side.port, side.uploads, self._recording, size, chunk).result()
