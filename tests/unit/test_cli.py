@@ -726,3 +726,29 @@ def test_what_a_process_cannot_do_without_is_told_in_a_line(
     ended = CliRunner().invoke(app, [command])
     assert (ended.exit_code, ended.stdout) == (1, "")
     assert ended.stderr == "Error: BUCKETSCRIBE_QUEUE_URL is not set [cannot_serve]\n"
+
+
+def test_a_server_that_begins_to_serve_looks_for_no_garbage_in_what_it_has_loaded() -> None:
+    served = """
+import gc
+import uvicorn
+from bucketscribe.cli.main import app
+
+uvicorn.run = lambda *_, **__: print(gc.get_freeze_count(), len(gc.get_objects()))
+app(["api"])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", served],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(
+            BUCKETSCRIBE_BUCKET="bucketscribe",
+            BUCKETSCRIBE_QUEUE_URL=f"{NOBODY}/queue",
+            BUCKETSCRIBE_SECRET="s" * 32,
+        ),
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    frozen, looked_through = map(int, result.stdout.split())
+    assert looked_through < frozen / 10
